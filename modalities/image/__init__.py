@@ -1,0 +1,1 @@
+"""Images: patches as tokens, data sets on disk, and two embedded sets that need no download."""

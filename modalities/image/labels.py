@@ -1,0 +1,69 @@
+"""Attaching classes to image files."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from modalities.image.files import folders_in
+from modalities.image.observations import ImageFiles, labels_from
+from worldjepa.data import Labels
+from worldjepa.errors import UserError, suggest
+
+
+def class_folders(files: ImageFiles) -> list[str]:
+    """The first-level folders if they are classes (two or more, all with images, none beside them), or else nothing."""
+    first = {path.partition("/")[0] if "/" in path else "" for path in files.paths}
+    if "" in first or len(first) < 2 or first != set(folders_in(files.root)):
+        return []
+    return sorted(first)
+
+
+def label_by_folder(files: ImageFiles, classes: list[str]) -> ImageFiles:
+    """Attach the first-level folder of every file as its class.
+
+    Raises:
+        UserError: a folder is not one of the classes, or a file lies in none.
+    """
+    return labelled(files, [path.rpartition("/")[0].partition("/")[0] for path in files.paths], classes, files.root)
+
+
+def labelled(files: ImageFiles, names: list[str], classes: list[str], where: str) -> ImageFiles:
+    """Attach the classes.
+
+    Raises:
+        UserError: a name is not one of the classes, or there is not one name for each file.
+    """
+    if len(names) != len(files):
+        raise UserError(f"{where} has {len(names)} lines for {len(files)} images in {files.root}")
+    strange = sorted(set(names) - set(classes))
+    if strange == [""]:
+        raise UserError(f"{where} has images that are in no class folder, but the training images have classes")
+    if strange:
+        raise UserError(
+            f"{where}: '{strange[-1]}' is not a class of the training images{suggest(strange[-1], classes)}; "
+            f"{len(strange)} unknown in all"
+        )
+    return ImageFiles(files.root, files.paths, files.view, {"class": Labels(labels_from(names, classes), classes)})
+
+
+def with_labels(files: ImageFiles) -> ImageFiles:
+    """The files that have a class."""
+    return files.select(np.flatnonzero(files.factors["class"].index >= 0))
+
+
+def read_lines(path: str, setting: str) -> list[str]:
+    """The lines of a text file without the empty ones.
+
+    Raises:
+        UserError: the file is missing or empty; the message names the setting that asked for it.
+    """
+    path = os.path.expanduser(path)
+    if not os.path.isfile(path):
+        raise UserError(f"{setting}: there is no file {path}")
+    with open(path, encoding="utf-8") as file:
+        lines = [line.strip() for line in file if line.strip()]
+    if not lines:
+        raise UserError(f"{setting}: {path} is empty")
+    return lines

@@ -1,0 +1,195 @@
+"""Sets of images: as files on disk, or in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from functools import partial
+from mmap import mmap
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Integer, UInt8
+from numpy import ndarray
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from modalities.image.decode import read_image
+from modalities.image.files import PathTable
+from modalities.image.transforms import centre_view, random_resized_crop
+from worldjepa.data import Labels, Observations
+from worldjepa.errors import UserError
+
+_SAMPLED_FILES = 32
+_SAMPLED_BYTES = 4096
+
+
+class View(NamedTuple):
+    """How pictures are brought to one shape."""
+
+    size: int
+    """Side of the square views, in pixels."""
+    channels: int
+    """1 for grey, 3 for RGB."""
+    crop_scale: tuple[float, float]
+    """Range of the area of training crops, as a fraction of the image."""
+
+
+def checked_view(size: int, channels: int, crop_scale: Sequence[float]) -> View:
+    """Build a view.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+    if size < 1:
+        raise UserError(f"size must be at least 1 pixel: {size}")
+    if channels not in (1, 3):
+        raise UserError(f"channels must be 1 (grey) or 3 (RGB): {channels}")
+    if len(crop_scale) != 2 or not 0 < crop_scale[0] <= crop_scale[1] <= 1:
+        raise UserError(f"crop_scale must be two fractions, 0 < smallest <= largest <= 1: {list(crop_scale)}")
+    return View(int(size), int(channels), (float(crop_scale[0]), float(crop_scale[1])))
+
+
+class ImageFiles(Observations):
+    """Image files below one folder, decoded when they are asked for.
+
+    Args:
+        root: the folder that the paths are relative to.
+        paths: the files.
+        view: what is made of them.
+        factors: what is known about each file.
+    """
+
+    def __init__(self, root: str, paths: PathTable, view: View, factors: dict[str, Labels] | None = None):
+        self.root, self.paths, self.view = root, paths, view
+        self.factors = factors or {}
+        self.shape = (view.channels, view.size, view.size)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def path(self, index: int) -> str:
+        """Where the file of a sample is."""
+        return os.path.join(self.root, self.paths[index])
+
+    def observe(self, index: int, rng: torch.Generator | None = None) -> UInt8[Tensor, "C H W"]:
+        """A random crop, or the evaluation view without `rng`.
+
+        Raises:
+            UserError: the file cannot be decoded; the message names it.
+        """
+        try:
+            return read_image(self.path(index), partial(_look, view=self.view, rng=rng))
+        except UserError as error:
+            return self.on_unreadable(index, error)
+
+    def on_unreadable(self, index: int, error: UserError) -> UInt8[Tensor, "C H W"]:
+        """What to do about a file that cannot be decoded: refuse. Quarantining such files belongs here."""
+        raise error
+
+    def select(self, indices: Integer[ndarray, " K"]) -> ImageFiles:
+        """The samples at the given indices, in that order."""
+        factors = {name: Labels(labels.index[indices], labels.names) for name, labels in self.factors.items()}
+        return ImageFiles(self.root, self.paths.select(indices), self.view, factors)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over all names, the shape of the views, and the size and the first bytes of some of the files.
+
+        The bytes tell apart folders that use the same names; reading all files would take too long.
+        """
+        digest = hashlib.sha256(f"{self.paths.fingerprint()} {self.shape}".encode())
+        for index in np.linspace(0, len(self) - 1, min(_SAMPLED_FILES, len(self))).astype(int):
+            with open(self.path(int(index)), "rb") as file:
+                digest.update(file.read(_SAMPLED_BYTES))
+                digest.update(str(os.fstat(file.fileno()).st_size).encode())
+        return digest.hexdigest()
+
+
+class ArrayObservations(Observations):
+    """Images that are in memory, or memory-mapped: then workers map the same file instead of copying it.
+
+    Args:
+        images: uint8 `[N, C, H, W]`, with 1 or 3 channels.
+        factors: what is known about each image.
+        channels: channels of the observations; grey images can be repeated to 3.
+        crop_scale: range of the area of random crops; without it, images are not augmented.
+        fingerprint: identifies the images; by default computed from them.
+
+    Raises:
+        UserError: the shape or the type of the images does not fit.
+    """
+
+    def __init__(
+        self,
+        images: UInt8[ndarray, "N C H W"],
+        factors: dict[str, Labels] | None = None,
+        channels: int | None = None,
+        crop_scale: tuple[float, float] | None = None,
+        fingerprint: str | None = None,
+    ):
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+            raise UserError(
+                f"images must be uint8 [N, C, H, W] with 1 or 3 channels, not {images.dtype} {list(images.shape)}"
+            )
+        _, stored, height, width = images.shape
+        channels = stored if channels is None else channels
+        if stored not in (1, channels):
+            raise UserError(f"images with {stored} channels cannot be shown with {channels}")
+        if crop_scale is not None and height != width:
+            raise UserError(f"random crops are square, the images are {height} x {width}")
+        self.images, self.factors, self.crop_scale = images, factors or {}, crop_scale
+        self.shape = (channels, height, width)
+        self._fingerprint = fingerprint
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def observe(self, index: int, rng: torch.Generator | None = None) -> UInt8[Tensor, "C H W"]:
+        """The image, or a random crop of it where crops are switched on and `rng` is given."""
+        image = np.broadcast_to(self.images[index], self.shape)
+        if self.crop_scale is None or rng is None:
+            return torch.from_numpy(np.array(image))
+        channels, size, _ = self.shape
+        picture = Image.fromarray(np.ascontiguousarray(image[0] if channels == 1 else image.transpose(1, 2, 0)))
+        return random_resized_crop(picture, size, channels, rng, self.crop_scale)
+
+    def fingerprint(self) -> str:
+        """The given fingerprint, or SHA-256 of the images; with the number of channels shown."""
+        if self._fingerprint is None:
+            self._fingerprint = hashlib.sha256(np.ascontiguousarray(self.images).data).hexdigest()
+        return hashlib.sha256(f"{self._fingerprint} {self.shape}".encode()).hexdigest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        base: object = self.images.base
+        # A whole file only: parts of a mapped array are pickled by value, as NumPy does.
+        if isinstance(self.images, np.memmap) and isinstance(base, mmap):
+            state["images"] = _MappedFile(str(self.images.filename))
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        images: Any = state["images"]
+        if isinstance(images, _MappedFile):
+            images = np.load(images.path, mmap_mode="r", allow_pickle=False)
+        self.__dict__.update(state, images=images)
+
+
+class _MappedFile(NamedTuple):
+    """Stands for a memory-mapped .npy file in a pickle."""
+
+    path: str
+
+
+def labels_from(names: list[str], classes: list[str]) -> NDArray[np.int64]:
+    """The index in `classes` of each name; -1 where the name is empty."""
+    index = {name: position for position, name in enumerate(classes)} | {"": -1}
+    return np.array([index[name] for name in names], np.int64)
+
+
+def _look(image: Image.Image, view: View, rng: torch.Generator | None) -> UInt8[Tensor, "C H W"]:
+    if rng is None:
+        return centre_view(image, view.size, view.channels)
+    return random_resized_crop(image, view.size, view.channels, rng, view.crop_scale)

@@ -1,0 +1,122 @@
+"""From a decoded picture to the uint8 tensor that a network sees: the training crop and the evaluation view.
+
+Randomness comes from the generator that is passed in and from nowhere else. Both views resize with PIL's antialiased
+bilinear filter.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from modalities.image.decode import to_channels
+
+RATIO = (3 / 4, 4 / 3)
+"""Aspect ratios, width to height, of training crops (I-JEPA, official configurations)."""
+
+_TRIES = 10
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels: its left and top edges and its extent."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def sample_crop(
+    width: int,
+    height: int,
+    rng: torch.Generator,
+    scale: tuple[float, float] = (0.3, 1.0),
+    ratio: tuple[float, float] = RATIO,
+) -> Box:
+    """Draw where to crop: an area uniform in `scale` (a fraction of the image), an aspect log-uniform in `ratio`.
+
+    The first of ten draws that fits into the image is taken; if none does, the largest centred crop whose aspect is in
+    `ratio`. The same distribution as torchvision's RandomResizedCrop, whose own draws come from the global generator.
+    """
+    draws = torch.rand(_TRIES + 1, 2, generator=rng, dtype=torch.float64).tolist()
+    left, top = draws[-1]
+    for area, aspect in draws[:-1]:
+        target = width * height * _between(scale, area)
+        shape = math.exp(_between((math.log(ratio[0]), math.log(ratio[1])), aspect))
+        w, h = round(math.sqrt(target * shape)), round(math.sqrt(target / shape))
+        if 0 < w <= width and 0 < h <= height:
+            return Box(int(left * (width - w + 1)), int(top * (height - h + 1)), w, h)
+    return _centred_crop(width, height, ratio)
+
+
+def random_resized_crop(
+    image: Image.Image,
+    size: int,
+    channels: int,
+    rng: torch.Generator,
+    scale: tuple[float, float] = (0.3, 1.0),
+) -> UInt8[Tensor, "C size size"]:
+    """The training view of I-JEPA, official configurations: a random crop made square; no flip, no colour jitter.
+
+    A JPEG that has not been loaded yet is decoded at a half, a quarter or an eighth of its size where the crop stays at
+    least as large as the output. Next to the crop's edges the filter may read the pixels just outside the crop.
+    """
+    box = sample_crop(*image.size, rng, scale)
+    corners = _decode_small(image, box, size)
+    resized = to_channels(image, channels).resize((size, size), Image.Resampling.BILINEAR, box=corners)
+    return to_tensor(resized)
+
+
+def centre_view(image: Image.Image, size: int, channels: int) -> UInt8[Tensor, "C size size"]:
+    """The evaluation view: short side resized to 256/224 of `size`, then the central square.
+
+    Always decoded at full size: published numbers are compared with it.
+    """
+    image = to_channels(image, channels)
+    short = round(size * 256 / 224)
+    width, height = image.size
+    if width <= height:
+        width, height = short, int(short * height / width)
+    else:
+        width, height = int(short * width / height), short
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    return to_tensor(resized.crop((left, top, left + size, top + size)))
+
+
+def to_tensor(image: Image.Image) -> UInt8[Tensor, "C H W"]:
+    """The pixels of a grey or RGB picture."""
+    pixels = np.array(image)
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1).contiguous()
+
+
+def _between(interval: tuple[float, float], fraction: float) -> float:
+    return interval[0] + (interval[1] - interval[0]) * fraction
+
+
+def _centred_crop(width: int, height: int, ratio: tuple[float, float]) -> Box:
+    aspect = min(max(width / height, ratio[0]), ratio[1])
+    w, h = min(width, round(height * aspect)), min(height, round(width / aspect))
+    return Box((width - w) // 2, (height - h) // 2, w, h)
+
+
+def _decode_small(image: Image.Image, box: Box, size: int) -> tuple[float, float, float, float]:
+    """Let a JPEG decode at a reduced size if the crop is at least twice the output; return the crop's corners in it."""
+    shrink = min(box.width, box.height) / size
+    step = next((power for power in (8, 4, 2) if power <= shrink), 1)
+    if step > 1:
+        # draft() takes the largest power of two that leaves this size; formats other than JPEG ignore it.
+        full = image.width
+        drafted = image.draft(None, (image.width // step, image.height // step))
+        factor = drafted[1][2] / full if drafted else 1.0
+    else:
+        factor = 1.0
+    left, top = box.left * factor, box.top * factor
+    right, bottom = (box.left + box.width) * factor, (box.top + box.height) * factor
+    return left, top, min(right, image.width), min(bottom, image.height)

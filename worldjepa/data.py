@@ -1,0 +1,70 @@
+"""What a data set must offer, whatever its modality."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """One factor to probe for: a class index per sample and the names of the classes."""
+
+    index: NDArray[np.int64]
+    names: list[str]
+
+
+class Observations(ABC):
+    """An indexed set of observations. Subclasses are pickled to data workers, so they hold no open files.
+
+    `shape` is the shape of every observation, without the batch axis; `factors` maps the names of what is known about the
+    samples (`"class"`, `"shape"`, `"count"`) to labels, and is empty for unlabelled data. The first factor is the headline.
+    """
+
+    shape: tuple[int, ...]
+    factors: dict[str, Labels]
+    in_memory: bool = False
+    """Observing costs less than a trip to a worker process; then training loads without workers by default."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of samples."""
+
+    @abstractmethod
+    def observe(self, index: int, rng: torch.Generator | None = None) -> Tensor:
+        """Return one observation: augmented, all randomness taken from `rng`, or the plain evaluation view without `rng`.
+
+        uint8 observations are normalised by the tokenizer; floating-point ones are taken as they are.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A short string that changes whenever the samples or their order change."""
+
+
+class ProbeSplits(NamedTuple):
+    """Labelled observations for probes; none of the test samples takes part in training or in any choice."""
+
+    train: Observations
+    val: Observations
+    test: Observations
+
+
+class DataSource(ABC):
+    """What `data=` in a configuration names: the observations to learn from, and labelled ones for probes if there are any."""
+
+    channels: int
+
+    @abstractmethod
+    def train(self) -> Observations:
+        """The observations to learn from; labels are not used."""
+
+    @abstractmethod
+    def probe(self) -> ProbeSplits | None:
+        """Labelled splits, or None where the data carry no labels."""

@@ -1,0 +1,158 @@
+"""Encoders: the vision transformer of I-JEPA for any tokenizer, and timm's vision transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from worldjepa.errors import UserError, suggest
+from worldjepa.interfaces import Encoder, Tokenizer
+from worldjepa.nn.blocks import NORM_EPS, Transformer
+from worldjepa.nn.init import Scheme, initialise
+from worldjepa.nn.positions import check_axes, sincos
+from worldjepa.types import Grid, Tokens
+
+
+@final
+class ViT(Encoder):
+    """The I-JEPA encoder: tokens plus fixed position code, transformer blocks, a final layer norm. No class token.
+
+    Positions are added before tokens are dropped, and dropped tokens cost nothing.
+
+    Args:
+        tokenizer: cuts observations into tokens of width `dim`.
+        dim: width D.
+        depth: number of blocks.
+        heads: attention heads; must divide `dim`.
+        mlp_ratio: hidden width of the MLPs over `dim`.
+        axes: the axes that the position code names, in order (`wh` for images).
+        init: see `worldjepa.nn.init.initialise`.
+
+    Source: I-JEPA (arXiv 2301.08243), `src/models/vision_transformer.py` of its repository.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        dim: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: float = 4.0,
+        axes: str = "wh",
+        init: Scheme = "normal",
+    ) -> None:
+        super().__init__()
+        if dim % heads:
+            raise UserError(f"encoder width {dim} does not divide among {heads} heads")
+        if tokenizer.dim != dim:
+            raise UserError(f"the tokenizer makes tokens of width {tokenizer.dim}, the encoder expects {dim}")
+        check_axes(dim, axes)
+        self.dim = dim
+        self.axes = axes
+        self.tokenizer = tokenizer
+        self.blocks = Transformer(dim, depth, heads, mlp_ratio)
+        self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
+        initialise(self, init)
+
+    def grid(self, obs_shape: Sequence[int]) -> Grid:
+        """The tokenizer's lattice."""
+        return self.tokenizer.grid(obs_shape)
+
+    def forward(self, obs: Tensor | Tokens, keep: Int[Tensor, "B C K"] | None = None) -> Tokens:
+        """Encode all tokens, x `[B, N, D]`, or the kept ones of each context set on their own, x `[B, C, K, D]`."""
+        tokens = obs if isinstance(obs, Tokens) else self.tokenizer(obs)
+        tokens = Tokens(tokens.x + sincos(tokens.pos, self.dim, self.axes).to(tokens.x.dtype), tokens.pos)
+        if keep is None:
+            return Tokens(self.norm(self.blocks(tokens.x)), tokens.pos)
+        kept = tokens.select(keep)  # [B, C, K, D]
+        x = self.norm(self.blocks(kept.x.flatten(0, 1)))  # [B*C, K, D]
+        return Tokens(x.unflatten(0, keep.shape[:2]), kept.pos)
+
+
+@final
+class TimmViT(Encoder):
+    """A vision transformer of timm as the encoder, by its timm name; class and register tokens are left out.
+
+    Args:
+        name: a timm model of the `VisionTransformer` family, such as `vit_small_patch16_224`.
+        image_size: side of the square input in pixels.
+        channels: input channels.
+        mean: per-channel mean of uint8 observations scaled to [0, 1]; timm's own for the model by default.
+        std: likewise.
+        pretrained: load timm's weights (needs network access or a filled cache).
+
+    Raises:
+        UserError: no such model, or a model of another family.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        image_size: int = 224,
+        channels: int = 3,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__()
+        import timm
+        from timm.models.vision_transformer import VisionTransformer
+
+        if not timm.is_model(name):
+            raise UserError(f"timm has no model '{name}'{suggest(name, timm.list_models('vit*'))}")
+        if timm.models.model_entrypoint(name).__module__ != VisionTransformer.__module__:
+            raise UserError(f"timm's '{name}' is not of the VisionTransformer family; see `timm.list_models('vit*')`")
+        model = timm.create_model(
+            name,
+            pretrained=pretrained,
+            img_size=image_size,
+            in_chans=channels,
+            num_classes=0,
+            class_token=False,
+            reg_tokens=0,
+            global_pool="",
+            fc_norm=False,
+        )
+        if not isinstance(model, VisionTransformer) or model.num_prefix_tokens:
+            raise UserError(
+                f"timm's '{name}' keeps {model.num_prefix_tokens} prefix tokens, which this encoder cannot place"
+            )
+        self.model = model
+        self.dim = int(model.num_features)
+        self.image_size = image_size
+        self.channels = channels
+        own = timm.get_pretrained_cfg(name) if channels == 3 else None
+        for key, given in (("mean", mean), ("std", std)):
+            values = given or (getattr(own, key) if own is not None else [0.5] * channels)
+            self.register_buffer(key, torch.tensor(values).view(-1, 1, 1), persistent=False)
+
+    def grid(self, obs_shape: Sequence[int]) -> Grid:
+        """The lattice of the model's patches; the shape must be the one that the model was built for."""
+        if tuple(obs_shape) != (self.channels, self.image_size, self.image_size):
+            raise UserError(
+                f"this timm encoder was built for observations {(self.channels, self.image_size, self.image_size)}, "
+                f"not {tuple(obs_shape)}; set arch.encoder.image_size and arch.encoder.channels"
+            )
+        h, w = self.model.patch_embed.grid_size
+        return Grid(1, h, w)
+
+    def forward(self, obs: Tensor | Tokens, keep: Int[Tensor, "B C K"] | None = None) -> Tokens:
+        """Encode all tokens, x `[B, N, D]`, or the kept ones of each context set on their own, x `[B, C, K, D]`."""
+        if isinstance(obs, Tokens):
+            raise UserError("a timm encoder takes images, not tokens")
+        pos = self.grid(obs.shape[1:]).pos(obs.device).expand(obs.shape[0], -1, -1)  # [B, N, 3]
+        if not obs.is_floating_point():
+            obs = (obs.to(self.mean.dtype) / 255 - self.mean) / self.std
+        tokens = Tokens(self.model._pos_embed(self.model.patch_embed(obs)), pos)
+        if keep is not None:
+            tokens = tokens.select(keep)
+        x = tokens.x.flatten(0, -3)  # [B*C, K, D]
+        x = self.model.norm(self.model.blocks(self.model.norm_pre(x)))
+        return Tokens(x.view(tokens.x.shape), tokens.pos)

@@ -1,0 +1,22 @@
+"""The one error that means: the user asked for something that cannot be. Shown as a line, without a traceback, exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake in what was asked for, worded for the person who asked."""
+
+
+def suggest(name: str, allowed: Iterable[str]) -> str:
+    """Return ` (did you mean 'x'?)` for the nearest allowed name, or an empty string if none is near."""
+    near = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def unknown(kind: str, name: str, allowed: Iterable[str]) -> UserError:
+    """The error for a name that is not one of `allowed`: names the thing, the value, the nearest name and what is allowed."""
+    options = sorted(allowed)
+    return UserError(f"{kind} '{name}' is not known{suggest(name, options)}; allowed: {', '.join(options) or 'none'}")

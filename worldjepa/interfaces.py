@@ -1,0 +1,107 @@
+"""The six questions that a method answers. Each interface has one abstract method; subclasses are final.
+
+| interface | its question |
+|---|---|
+| `Tokenizer` | how does an observation become tokens on a lattice? (the only class that knows the modality) |
+| `Encoder` | what do the visible tokens mean? |
+| `Predictor` | what stands at the positions that were asked? |
+| `MaskSampler` | what is seen, and what is asked? |
+| `TargetEncoder` | what is the right answer? |
+| `Objective` | how far off was the prediction? |
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from worldjepa.types import Grid, Masks, Tokens
+
+
+class Tokenizer(nn.Module, ABC):
+    """Cuts an observation into tokens. The one place where a modality shows."""
+
+    dim: int
+    """Width of the tokens, D."""
+
+    @abstractmethod
+    def forward(self, obs: Tensor) -> Tokens:
+        """Return tokens x `[B, N, D]` with their positions on `self.grid(obs.shape[1:])`, in row-major order."""
+
+    @abstractmethod
+    def grid(self, obs_shape: Sequence[int]) -> Grid:
+        """The lattice for an observation of this shape (without the batch axis).
+
+        Raises:
+            ValueError: the shape cannot be cut into whole tokens.
+        """
+
+
+class Encoder(nn.Module, ABC):
+    """Turns an observation, or the visible part of it, into representations."""
+
+    dim: int
+    """Width of the representations, D."""
+
+    @abstractmethod
+    def forward(self, obs: Tensor | Tokens, keep: Int[Tensor, "B C K"] | None = None) -> Tokens:
+        """Encode everything (x `[B, N, D]`), or only the kept tokens of each context set (x `[B, C, K, D]`).
+
+        Context sets never attend to one another.
+        """
+
+    @abstractmethod
+    def grid(self, obs_shape: Sequence[int]) -> Grid:
+        """The lattice that the representations of an observation of this shape stand on."""
+
+
+class Predictor(nn.Module, ABC):
+    """Answers questions about positions from what the encoder saw."""
+
+    @abstractmethod
+    def forward(self, context: Tokens, query: Float[Tensor, "B M Q 3"], cond: Tokens | None = None) -> Tokens:
+        """Predict the representations at `query` from context x `[B, C, K, D]`; C is 1 or M. Returns x `[B, M, Q, D]`."""
+
+
+class MaskSampler(ABC):
+    """Draws what is seen and what is asked. A pure function of its arguments: no counters, no global generator."""
+
+    @abstractmethod
+    def __call__(self, grid: Grid, batch: int, rng: torch.Generator) -> list[Masks]:
+        """Draw masks for `batch` samples on `grid`, all randomness taken from `rng`.
+
+        Raises:
+            ValueError: the settings cannot be met on this grid; the message says which numbers clash.
+        """
+
+
+class TargetEncoder(nn.Module, ABC):
+    """Gives the answers that the predictor should have found."""
+
+    @abstractmethod
+    def forward(self, obs: Tensor | Tokens, masks: list[Masks]) -> list[Tokens]:
+        """Return for each of the masks the answer, x `[B, M, Q, D']`, at the positions of its targets."""
+
+    def update(self, encoder: Encoder, step: int) -> dict[str, float]:
+        """Follow the encoder after optimiser step `step` (0-based); return numbers worth logging. By default: nothing."""
+        return {}
+
+    def released(self, encoder: Encoder) -> Encoder:
+        """The encoder to use once training is over: the one that was trained, unless the target keeps a better one."""
+        return encoder
+
+
+class Objective(nn.Module, ABC):
+    """Compares prediction and answer."""
+
+    @abstractmethod
+    def forward(self, pred: Tokens, target: Tokens, context: Tokens, cond: Tokens | None = None) -> dict[str, Tensor]:
+        """Return named scalar terms, already weighted; the loss is their sum.
+
+        `pred` and `target` have x `[B, M, Q, D]`, `context` has x `[B, C, K, D]`; `cond` holds what the prediction was
+        conditioned on.
+        """

@@ -1,0 +1,1 @@
+"""Building blocks without a modality: position codes, transformer blocks, initialisation."""

@@ -1,0 +1,91 @@
+"""The pre-norm transformer that encoders and predictors share; parameter names are those of timm and of I-JEPA."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from timm.layers.mlp import Mlp
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+NORM_EPS = 1e-6  # I-JEPA, all sizes
+
+
+def attend(
+    q: Float[Tensor, "B H Q hd"], k: Float[Tensor, "B H N hd"], v: Float[Tensor, "B H N hd"]
+) -> Float[Tensor, "B H Q hd"]:
+    """Scaled dot-product attention, by the faster of two equal formulas.
+
+    On a CPU in bfloat16 the backward pass of PyTorch's fused kernel is slower than writing the attention matrix out
+    (docs/log.md has the measurement), so there the plain formula is used where a gradient is needed.
+    """
+    if q.device.type == "cpu" and q.dtype is torch.bfloat16 and q.requires_grad:
+        plain: Tensor = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(-1) @ v
+        return plain
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; optionally only the last tokens ask, while all tokens answer."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Float[Tensor, "B N D"], queries: int | None = None) -> Float[Tensor, "B Q D"]:
+        """Return the attended values of all tokens, or of the last `queries` tokens."""
+        b, n, d = x.shape
+
+        def split(values: Tensor) -> Tensor:  # [B, N, parts*D] -> [parts, B, H, N, hd]
+            parts = values.shape[-1] // d
+            return values.view(*values.shape[:-1], parts, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+
+        if queries is None:
+            q, k, v = split(self.qkv(x)).unbind(0)
+        else:
+            weight, bias = self.qkv.weight, self.qkv.bias
+            (q,) = split(F.linear(x[:, -queries:], weight[:d], bias[:d])).unbind(0)
+            k, v = split(F.linear(x, weight[d:], bias[d:])).unbind(0)
+        out: Tensor = self.proj(attend(q, k, v).transpose(1, 2).reshape(b, q.shape[2], d))
+        return out
+
+
+class Block(nn.Module):
+    """Attention and MLP, each after a layer norm and added to its input."""
+
+    def __init__(self, dim: int, heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.attn = Attention(dim, heads)
+        self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.mlp = Mlp(dim, round(dim * mlp_ratio))
+
+    def forward(self, x: Float[Tensor, "B N D"], queries: int | None = None) -> Float[Tensor, "B Q D"]:
+        """Return all tokens, or only the last `queries` ones (which is all that the last block of a predictor owes)."""
+        kept = x if queries is None else x[:, -queries:]
+        x = kept + self.attn(self.norm1(x), queries)
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
+
+
+class Transformer(nn.ModuleList):
+    """A stack of blocks. It is its own list, so that parameters are named `blocks.0.…` where it is called `blocks`."""
+
+    def __init__(self, dim: int, depth: int, heads: int, mlp_ratio: float = 4.0) -> None:
+        super().__init__(Block(dim, heads, mlp_ratio) for _ in range(depth))
+        self.checkpointing = False
+        """Recompute activations in the backward pass instead of keeping them."""
+
+    def forward(self, x: Float[Tensor, "B N D"], queries: int | None = None) -> Float[Tensor, "B Q D"]:
+        """Apply the blocks in order; with `queries`, return only that many last tokens."""
+        last = len(self) - 1
+        for i, block in enumerate(self):
+            asked = queries if i == last else None
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, asked, use_reentrant=False)
+            else:
+                x = block(x, asked)
+        return x if last >= 0 or queries is None else x[:, -queries:]

@@ -1,0 +1,101 @@
+"""Objectives: named, weighted terms whose sum is the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from worldjepa.errors import UserError
+from worldjepa.interfaces import Objective
+from worldjepa.types import Tokens
+
+
+@final
+class SmoothL1(Objective):
+    """Smooth-L1 distance between prediction and answer, mean over all elements.
+
+    Args:
+        beta: below this difference the distance is quadratic.
+        weight: factor of the term.
+
+    Source: I-JEPA, `src/train.py` of its repository (the paper's equation 1 writes the squared L2 distance).
+    """
+
+    def __init__(self, beta: float = 1.0, weight: float = 1.0) -> None:
+        super().__init__()
+        if beta <= 0:
+            raise UserError(f"smooth-L1 beta must be positive, not {beta}; for plain L1 use objective=l1")
+        self.beta = beta
+        self.weight = weight
+
+    def forward(self, pred: Tokens, target: Tokens, context: Tokens, cond: Tokens | None = None) -> dict[str, Tensor]:
+        """Return `{"smooth_l1": scalar}`."""
+        loss = F.smooth_l1_loss(pred.x.float(), target.x.float(), beta=self.beta)
+        return {"smooth_l1": self.weight * loss}
+
+
+@final
+class VarianceCovariance(Objective):
+    """The variance and covariance terms of VICReg on the mean-pooled context representations.
+
+    The variance term is the mean over features of `max(0, 1 - std)`, the covariance term the sum of the squared
+    off-diagonal covariances over the width. Statistics are over the samples of one forward pass.
+
+    Args:
+        variance: weight of the variance term.
+        covariance: weight of the covariance term.
+
+    Source: VICReg (arXiv 2105.04906), section 4.1.
+    """
+
+    def __init__(self, variance: float = 1.0, covariance: float = 0.04) -> None:
+        super().__init__()
+        self.variance = variance
+        self.covariance = covariance
+
+    def forward(self, pred: Tokens, target: Tokens, context: Tokens, cond: Tokens | None = None) -> dict[str, Tensor]:
+        """Return `{"variance": scalar, "covariance": scalar}`."""
+        z = context.x.float().mean(-2).flatten(0, -2)  # [B*C, D]
+        if z.shape[0] < 2:
+            raise UserError("variance and covariance need at least 2 samples in a forward pass; raise run.batch_size")
+        spread, overlap = variance_covariance(z)
+        return {"variance": self.variance * spread, "covariance": self.covariance * overlap}
+
+
+def variance_covariance(z: Float[Tensor, "B D"]) -> tuple[Tensor, Tensor]:
+    """The two VICReg terms of the rows of `z`: the hinge on the standard deviations and the off-diagonal covariance."""
+    z = z - z.mean(0)
+    covariance = z.T @ z / (z.shape[0] - 1)  # [D, D]
+    std = (covariance.diagonal() + 1e-4).sqrt()
+    off_diagonal = covariance.square().sum() - covariance.diagonal().square().sum()
+    return torch.relu(1 - std).mean(), off_diagonal / z.shape[1]
+
+
+@final
+class Sum(Objective):
+    """Several objectives at once.
+
+    Args:
+        parts: the objectives; their term names must differ.
+    """
+
+    def __init__(self, parts: Sequence[Objective]) -> None:
+        super().__init__()
+        if not parts:
+            raise UserError("objective.parts is empty; name at least one objective")
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, pred: Tokens, target: Tokens, context: Tokens, cond: Tokens | None = None) -> dict[str, Tensor]:
+        """Return the terms of all parts."""
+        terms: dict[str, Tensor] = {}
+        for part in self.parts:
+            for name, value in part(pred, target, context, cond).items():
+                if name in terms:
+                    raise UserError(f"two parts of the objective both give a term '{name}'")
+                terms[name] = value
+        return terms

@@ -1,0 +1,73 @@
+"""Predictors: answer questions about positions."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from worldjepa.errors import UserError
+from worldjepa.interfaces import Predictor
+from worldjepa.nn.blocks import NORM_EPS, Transformer
+from worldjepa.nn.init import Scheme, initialise
+from worldjepa.nn.positions import check_axes, sincos
+from worldjepa.types import Tokens
+
+
+@final
+class MaskTokenViT(Predictor):
+    """The narrow vision transformer of I-JEPA: a learned token plus a position code stands for each question.
+
+    Every target set is answered in a sequence of its own, next to its context: blocks never see one another's questions.
+
+    Args:
+        input_dim: width of the context and of the answers, D.
+        dim: width of the predictor.
+        depth: number of blocks.
+        heads: attention heads; must divide `dim`. The published models use as many as their encoder.
+        mlp_ratio: hidden width of the MLPs over `dim`.
+        axes: the axes that the position code names, in order.
+        init: see `worldjepa.nn.init.initialise`.
+
+    Source: I-JEPA (arXiv 2301.08243), `src/models/vision_transformer.py` of its repository.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        dim: int = 384,
+        depth: int = 12,
+        heads: int = 12,
+        mlp_ratio: float = 4.0,
+        axes: str = "wh",
+        init: Scheme = "normal",
+    ) -> None:
+        super().__init__()
+        if dim % heads:
+            raise UserError(f"predictor width {dim} does not divide among {heads} heads")
+        check_axes(dim, axes)
+        self.dim = dim
+        self.axes = axes
+        self.predictor_embed = nn.Linear(input_dim, dim)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.predictor_blocks = Transformer(dim, depth, heads, mlp_ratio)
+        self.predictor_norm = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.predictor_proj = nn.Linear(dim, input_dim)
+        initialise(self, init)
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+
+    def forward(self, context: Tokens, query: Float[Tensor, "B M Q 3"], cond: Tokens | None = None) -> Tokens:
+        """Predict x `[B, M, Q, D]` at `query` from context x `[B, C, K, D]`, where C is 1 or M."""
+        if cond is not None:
+            raise ValueError("MaskTokenViT takes no condition; choose a predictor that does")
+        b, m, q, _ = query.shape
+        seen = self.predictor_embed(context.x)  # [B, C, K, P]
+        seen = seen + sincos(context.pos, self.dim, self.axes).to(seen.dtype)
+        seen = seen.expand(b, m, *seen.shape[2:])  # [B, M, K, P]
+        asked = self.mask_token.to(seen.dtype) + sincos(query, self.dim, self.axes).to(seen.dtype)  # [B, M, Q, P]
+        x = torch.cat([seen, asked], dim=2).flatten(0, 1)  # [B*M, K+Q, P]
+        x = self.predictor_blocks(x, queries=q)  # [B*M, Q, P]
+        x = self.predictor_proj(self.predictor_norm(x)).unflatten(0, (b, m))  # [B, M, Q, D]
+        return Tokens(x, query)

@@ -1,0 +1,85 @@
+"""Typed settings that belong to no constructor: the groups `run` and `optim` of a configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from worldjepa.evaluate.settings import ProbeSettings
+
+__all__ = ["OptimSettings", "Precision", "ProbeSettings", "RunSettings"]
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How long, where and how a run goes. Accelerator, devices, strategy and precision are Lightning Fabric's own."""
+
+    out: str | None = None
+    """Run folder; by default `outputs/<date>/<time>` under the current folder."""
+    steps: int | None = None
+    """Optimiser steps. Give this or `epochs`."""
+    epochs: float | None = None
+    """Passes over the training data. Give this or `steps`."""
+    batch_size: int = 64
+    """Samples per device and forward pass; the global batch is `batch_size * accumulate * devices * num_nodes`."""
+    accumulate: int = 1
+    """Forward passes per optimiser step."""
+    workers: int | None = None
+    """Data worker processes per device; None chooses by the processors at hand, 0 loads in the training process."""
+    accelerator: Literal["auto", "cpu", "cuda", "gpu", "mps"] = "auto"
+    devices: int | str | list[int] = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: Precision = "32-true"
+    compile: bool = False
+    """Compile the transformer blocks with `torch.compile`."""
+    activation_checkpointing: bool = False
+    """Recompute the blocks' activations in the backward pass instead of keeping them."""
+    clip_norm: float | None = None
+    """Clip the gradient to this norm; None leaves it alone."""
+    threads: int | None = None
+    """Processor threads of PyTorch; None keeps its default. A bitwise resume needs the same number."""
+    deterministic: bool = False
+    """Ask PyTorch for deterministic algorithms (GPU; costs speed)."""
+    log_every: int = 20
+    """Steps between lines of the log and rows of the metrics files."""
+    eval_every: int | None = None
+    """Steps between evaluations; None evaluates only before the first and after the last step."""
+    save_every: int | None = None
+    """Steps between checkpoints; None saves only after the last step."""
+    keep: int = 2
+    """How many of the newest checkpoints stay."""
+    resume: str = "never"
+    """`never` refuses a folder that holds a run, `auto` goes on from its newest checkpoint, a path goes on from that one."""
+    tensorboard: bool | None = None
+    """Write TensorBoard event files; None does so when TensorBoard is installed."""
+    wandb: bool = False
+    trackio: bool = False
+    project: str = "worldjepa"
+    """Project name for W&B and trackio."""
+
+
+@dataclass(frozen=True)
+class OptimSettings:
+    """AdamW and its schedules, as in I-JEPA; all are functions of the step."""
+
+    lr: float = 1e-3
+    start_lr: float = 2e-4
+    final_lr: float = 1e-6
+    warmup_epochs: float | None = None
+    """Length of the linear warm-up. Give this, `warmup_steps` or `warmup_share`."""
+    warmup_steps: int | None = None
+    warmup_share: float | None = None
+    """Length of the warm-up as a share of the run."""
+    weight_decay: float = 0.04
+    final_weight_decay: float = 0.4
+    ema_start: float = 0.996
+    """Momentum of the moving-average target at the first step; `target=ema` reads it."""
+    ema_end: float = 1.0
+    """Its momentum at the end of the schedule, reached linearly."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    ipe_scale: float = 1.0
+    """Stretches the schedules beyond the end of the run: they are cut off at `1 / ipe_scale` of their length."""
