@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from beartype import BeartypeConf, beartype
 from beartype.roar import BeartypeDecorHintPep585DeprecationWarning, BeartypeDecorHintPep3119Exception
-from jaxtyping import jaxtyped
+from jaxtyping import TypeCheckError, jaxtyped
 
 DECORATOR = "_annotations_checked"
 CONF = BeartypeConf(is_pep484_tower=True)  # an integer is a float, as for mypy
@@ -38,9 +38,18 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
         except BeartypeDecorHintPep3119Exception:
             return function
 
+    wrong = f"checking the parameters of {function.__module__}.{function.__qualname__}."
+
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs) if torch.compiler.is_compiling() else typed(*args, **kwargs)
+        if torch.compiler.is_compiling():
+            return function(*args, **kwargs)
+        try:
+            return typed(*args, **kwargs)
+        except TypeCheckError as error:
+            if wrong in str(error):
+                function(*args, **kwargs)  # which may refuse such arguments itself, in words that a test looks for
+            raise
 
     return call
 

@@ -6,7 +6,9 @@ are a function of (seed, step) and nothing else.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple, final
 
 import numpy as np
@@ -19,6 +21,8 @@ from worldjepa.interfaces import MaskSampler
 from worldjepa.types import Grid, Masks, ascending, random_order, random_subset
 
 Range = tuple[float, float]
+Bounds = Sequence[float]
+"""A `Range` as it is given: a configuration file knows lists only."""
 
 MAX_ROUNDS = 200
 """Redraws of unlucky samples before a setting counts as impossible."""
@@ -97,7 +101,7 @@ def uniform(bounds: Range, u: float) -> float:
     return low + u * (high - low)
 
 
-def check_range(name: str, bounds: Range, most: float) -> Range:
+def check_range(name: str, bounds: Bounds, most: float) -> Range:
     """Return `(low, high)` if 0 < low <= high <= most.
 
     Raises:
@@ -145,10 +149,10 @@ class MultiBlock(MaskSampler):
     def __init__(
         self,
         targets: int = 4,
-        target_scale: Range = (0.15, 0.2),
-        target_aspect: Range = (0.75, 1.5),
-        context_scale: Range = (0.85, 1.0),
-        context_aspect: Range = (1.0, 1.0),
+        target_scale: Bounds = (0.15, 0.2),
+        target_aspect: Bounds = (0.75, 1.5),
+        context_scale: Bounds = (0.85, 1.0),
+        context_aspect: Bounds = (1.0, 1.0),
         min_context: int = 16,
     ) -> None:
         self.targets = check_positive("targets", targets)
@@ -239,9 +243,9 @@ class MultiBlockOfficial(MaskSampler):
     def __init__(
         self,
         targets: int = 4,
-        target_scale: Range = (0.15, 0.2),
-        target_aspect: Range = (0.75, 1.5),
-        context_scale: Range = (0.85, 1.0),
+        target_scale: Bounds = (0.15, 0.2),
+        target_aspect: Bounds = (0.75, 1.5),
+        context_scale: Bounds = (0.85, 1.0),
         min_keep: int = 10,
     ) -> None:
         self.targets = check_positive("targets", targets)
@@ -260,8 +264,9 @@ class MultiBlockOfficial(MaskSampler):
         u, v = torch.rand(2, generator=rng).tolist()
         size = official_size(plane, uniform(self.target_scale, u), uniform(self.target_aspect, u))
         context_size = official_size(plane, uniform(self.context_scale, v), 1.0)
-        self._check(plane, "target", size)
-        self._check(plane, "context", context_size)
+        # Not what was drawn now but the smallest size that a draw can give: a run fails at its first step or never.
+        self._check(plane, "target", smallest_official(plane, self.target_scale, self.target_aspect))
+        self._check(plane, "context", smallest_official(plane, self.context_scale, (1.0, 1.0)))
 
         targets = draw_blocks(plane, *size, (batch, self.targets), rng, reach=0)
         free = self._contexts(plane, targets, context_size, rng)
@@ -303,6 +308,13 @@ def official_size(plane: Plane, scale: float, aspect: float) -> tuple[int, int]:
     area = math.floor(plane.area * scale)
     h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
     return min(h, plane.rows - 1), min(w, plane.cols - 1)
+
+
+@functools.cache
+def smallest_official(plane: Plane, scale: tuple[float, float], aspect: tuple[float, float]) -> tuple[int, int]:
+    """The block of fewest tokens that any draw gives, over a fine net of draws."""
+    net = (step / 1024 for step in range(1025))
+    return min((official_size(plane, uniform(scale, u), uniform(aspect, u)) for u in net), key=math.prod)
 
 
 @final

@@ -141,6 +141,7 @@ class ArrayObservations(Observations):
         if crop_scale is not None and height != width:
             raise UserError(f"random crops are square, the images are {height} x {width}")
         self.images, self.factors, self.crop_scale = images, factors or {}, crop_scale
+        self.in_memory = crop_scale is None  # crops are worth a worker
         self.shape = (channels, height, width)
         self._fingerprint = fingerprint
 

@@ -82,7 +82,7 @@ class _Composition:
         context = Context(self.groups, functools.cache(lambda: self._tree([])))
         given = read(words, context)
         choices = [word for override in given if override.key in self.groups for word in self._choice(override)]
-        values = [override for override in given if override.key not in self.groups]
+        values = last_wins([override for override in given if override.key not in self.groups])
         timm = [word for word in choices if word.startswith("arch.")]
         choices = [word for word in choices if word not in timm]
         asked = {override.key for override in given}
@@ -209,6 +209,16 @@ class _Composition:
         with open_dict(config):
             del config["hydra"]
         return config, options
+
+
+def last_wins(values: Sequence[Override]) -> list[Override]:
+    """Of several values for one key the last. Mappings stay, since they are merged, and so do deletions."""
+    last = {override.key: override for override in values}
+    return [
+        override
+        for override in values
+        if override is last[override.key] or override.delete or isinstance(override.value, Mapping)
+    ]
 
 
 def _fits(tree: Tree, key: str) -> bool:

@@ -116,7 +116,9 @@ def spread(z: Tensor) -> Scores:
 
 @torch.no_grad()
 def prediction(model: JEPA, obs: Tensor, masks: list[Masks]) -> Scores:
-    """How well the predictor does against predicting the mean answer of the batch, on the terms that depend on it.
+    """How well the predictor does against predicting the mean answer of the batch.
+
+    Only terms that depend on the prediction count: those that tell the mean from the answer itself.
 
     Returns:
         `eval/prediction_loss`, `eval/mean_baseline_loss` and their ratio `eval/prediction_ratio`; a ratio of 1 means that the
@@ -128,8 +130,9 @@ def prediction(model: JEPA, obs: Tensor, masks: list[Masks]) -> Scores:
         mean = Tokens(answer.x.mean((0, 1, 2), keepdim=True).expand_as(answer.x), answer.pos)
         ours = model.objective(model.predictor(context, answer.pos), answer, context)
         theirs = model.objective(mean, answer, context)
+        perfect = model.objective(answer, answer, context)
         for name in ours:
-            if not torch.equal(ours[name], theirs[name]):
+            if not torch.equal(perfect[name], theirs[name]):
                 predicted += float(ours[name])
                 baseline += float(theirs[name])
     ratio = predicted / baseline if baseline > 0 else float("nan")

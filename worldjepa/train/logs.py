@@ -146,19 +146,31 @@ def check_loggers(run: RunSettings) -> None:
 
 
 def cut_after(folder: Path, step: int) -> None:
-    """Drop rows of `metrics.*` that a resumed run will write again: all beyond `step` optimiser steps."""
+    """Drop rows of `metrics.*` that the run will write again: all beyond `step` optimiser steps, all if it starts anew.
+
+    Rows that were cut short when the run was interrupted go too.
+    """
     lines, table = folder / "metrics.jsonl", folder / "metrics.csv"
+    if step == 0:
+        lines.unlink(missing_ok=True)
+        table.unlink(missing_ok=True)
     if lines.exists():
-        kept = [line for line in lines.read_text().splitlines() if json.loads(line)["step"] <= step]
+        kept = [line for line in lines.read_text().splitlines() if _whole(line) and json.loads(line)["step"] <= step]
         lines.write_text("".join(line + "\n" for line in kept))
     if table.exists():
         with table.open(newline="") as stream:
             reader = csv.DictReader(stream)
-            columns, rows = reader.fieldnames or ["step"], [row for row in reader if int(row["step"]) <= step]
+            # A row that was cut short lacks cells, which the reader fills with None.
+            rows = [row for row in reader if None not in row.values() and int(row["step"]) <= step]
+            columns = reader.fieldnames or ["step"]
         with table.open("w", newline="") as stream:
             writer = csv.DictWriter(stream, columns, restval="")
             writer.writeheader()
             writer.writerows(rows)
+
+
+def _whole(line: str) -> bool:
+    return line.startswith("{") and line.endswith("}")
 
 
 class Screen:

@@ -86,6 +86,10 @@ def train(
     if first >= schedule.steps:
         raise UserError(f"checkpoint {start} has taken {first} steps already; raise run.steps (now {schedule.steps})")
 
+    splits = source.probe() if probe.enabled else None
+    judge = Judge(probe, splits, observations, fabric.device, fabric.autocast)
+    trial = Trial(observations, sampler, grid, seed)
+
     config_yaml = OmegaConf.to_yaml(config, resolve=True)
     screen = logs.Screen(schedule.steps, first, Console(stderr=False), fabric.is_global_zero)
     loggers: list[logs.Logger] = []
@@ -104,8 +108,6 @@ def train(
         fabric.world_size,
     )
     data = iter(loader(observations, batches, seed, workers(run, observations), pin=fabric.device.type == "cuda"))
-    judge = Judge(probe, source.probe(), observations, fabric.device, fabric.autocast)
-    trial = Trial(observations, sampler, grid, seed)
     monitor = Monitor(judge, probe, model, trial, out, loggers, screen, fabric)
     monitor.begin(first)
 
@@ -132,7 +134,9 @@ def train(
         last = done == schedule.steps
         screen.advance()
         window.step(norm)
-        if done % run.log_every == 0 or last:
+        measures = last or bool(run.eval_every and done % run.eval_every == 0)
+        saves = last or bool(run.save_every and done % run.save_every == 0)
+        if last or done % run.log_every == 0 or ((measures or saves) and not window.finite(fabric)):
             row = window.flush(done, lr, decay, moved, masks, fabric)
             logs.write_all(loggers, done, row)
             screen.report(done, row, window.seconds_left)
@@ -140,10 +144,10 @@ def train(
                 screen.say(f"the loss is {row['train/loss']} after step {done}; lower optim.lr or set run.clip_norm")
                 code = NOT_FINITE
                 break
-        if last or (run.eval_every and done % run.eval_every == 0):
+        if measures:
             with window.paused():
                 monitor.measure(done)
-        if last or (run.save_every and done % run.save_every == 0):
+        if saves:
             with window.paused():
                 if fabric.is_global_zero:
                     checkpoint.save(out / "checkpoints", done, model, optimizer, identity, config_yaml)
@@ -167,7 +171,7 @@ def launch(run: RunSettings, out: Path) -> Fabric:
             strategy=run.strategy,
             precision=run.precision,
         )
-    except (ValueError, RuntimeError, ImportError) as error:
+    except (ValueError, TypeError, RuntimeError, ImportError) as error:
         # Fabric checks these five against one another and against the machine; its own words say what is wrong.
         raise UserError(f"Lightning Fabric refuses the run settings: {error}") from error
     if "LT_CLI_USED" not in os.environ:
@@ -292,6 +296,11 @@ class Window:
         """One optimiser step."""
         self.norms.append(norm.detach())
 
+    def finite(self, fabric: Fabric) -> bool:
+        """Whether the losses since the last row were numbers, on every process."""
+        loss: Tensor = fabric.all_reduce(total(self.terms), reduce_op="mean")  # type: ignore[assignment]
+        return math.isfinite(loss)
+
     def flush(
         self, done: int, lr: float, decay: float, moved: dict[str, float], masks: list[Masks], fabric: Fabric
     ) -> dict[str, float]:
@@ -399,7 +408,7 @@ class Monitor:
                 self.baselines = json.loads(file.read_text())
             elif not first:
                 self.baselines = {"chance": self.judge.chance(), "raw input": self.judge.raw_input()}
-                self.measure(0)
+                self._measure(0)
                 self.baselines["untrained encoder"] = self.latest
                 folder.write_json(file, self.baselines)
         self.fabric.barrier()
@@ -407,13 +416,16 @@ class Monitor:
     def measure(self, done: int) -> None:
         """Probes, rank and spread after `done` steps."""
         if self.fabric.is_global_zero:
-            encoder = self.model.target.released(self.model.encoder)
-            self.latest = {**self.judge.encoder(encoder), **self.trial.run(self.model, self.fabric)}
-            logs.write_all(self.loggers, done, self.latest)
-            told = "  ".join(f"{name.split('/', 1)[1]} {value:.3g}" for name, value in self.latest.items())
-            self.screen.say(f"evaluation after step {done}: {told}")
-            self._watch()
+            self._measure(done)
         self.fabric.barrier()
+
+    def _measure(self, done: int) -> None:
+        encoder = self.model.target.released(self.model.encoder)
+        self.latest = {**self.judge.encoder(encoder), **self.trial.run(self.model, self.fabric)}
+        logs.write_all(self.loggers, done, self.latest)
+        told = "  ".join(f"{name.split('/', 1)[1]} {value:.3g}" for name, value in self.latest.items())
+        self.screen.say(f"evaluation after step {done}: {told}")
+        self._watch()
 
     def _watch(self) -> None:
         untrained = self.baselines.get("untrained encoder")

@@ -1,0 +1,215 @@
+"""Every concrete subclass of every interface keeps its promises. A subclass without a case here fails."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from PIL import Image
+
+import modalities.image
+import worldjepa
+from modalities.image import embedded
+from modalities.image.data import Folder, ImageNet, Manifest, Patterns, Shapes
+from modalities.image.observations import ArrayObservations, ImageFiles
+from modalities.image.tokenizer import Patches
+from worldjepa.encoders import TimmViT, ViT
+from worldjepa.interfaces import Encoder
+from worldjepa.masks import MultiBlock, MultiBlockOfficial, Random
+from worldjepa.objectives import SmoothL1, Sum, VarianceCovariance
+from worldjepa.predictors import MaskTokenViT
+from worldjepa.targets import EMA
+from worldjepa.testing import CHECKS, check
+from worldjepa.types import Grid, Tokens
+
+
+def bytes_like(*shape: int) -> torch.Tensor:
+    return torch.randint(256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+def tokens(batch: int, grid: Grid, dim: int) -> Tokens:
+    x = torch.randn(batch, grid.size, dim, generator=torch.Generator().manual_seed(0))
+    return Tokens(x, grid.pos().expand(batch, -1, -1))
+
+
+def vit(**settings: Any) -> ViT:
+    return ViT(Patches(4, 16, channels=3), dim=16, depth=2, heads=2, **settings)
+
+
+def pictures(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        pixels = torch.randint(256, (20, 24, 3), generator=torch.Generator().manual_seed(hash(name) % 2**31))
+        Image.fromarray(pixels.to(torch.uint8).numpy()).save(root / name)
+
+
+def folder(root: Path) -> Folder:
+    pictures(root, *(f"{kind}/{i}.png" for kind in "ab" for i in range(8)))
+    return Folder(str(root), size=8)
+
+
+def imagenet(root: Path) -> ImageNet:
+    pictures(root, *(f"{split}/{kind}/{i}.png" for split in ("train", "val") for kind in "ab" for i in range(6)))
+    return ImageNet(str(root), size=8)
+
+
+def manifest(root: Path) -> Manifest:
+    names = [f"{i}.png" for i in range(16)]
+    pictures(root, *names)
+    (root / "list.csv").write_text("path,label\n" + "".join(f"{name},{'ab'[i % 2]}\n" for i, name in enumerate(names)))
+    return Manifest(str(root / "list.csv"), size=8)
+
+
+class Case(NamedTuple):
+    """How to make a part at toy size, given an empty folder, and what to check it on."""
+
+    make: Callable[[Path], object]
+    samples: dict[str, Any] = {}  # noqa: RUF012
+
+
+GRIDS = [Grid(1, 14, 14), Grid(1, 16, 16), Grid(1, 8, 8), Grid(1, 6, 10), Grid(3, 8, 8), Grid(9, 11, 1)]
+PLANES = [grid for grid in GRIDS if grid.t == 1]
+
+CASES: dict[type, list[Case]] = {
+    MultiBlock: [
+        Case(lambda _: MultiBlock(min_context=4), {"grids": GRIDS}),
+        Case(lambda _: MultiBlock(2, (0.1, 0.1), (1.0, 1.0), (0.6, 0.7), (0.5, 2.0), 8), {"batch": 7}),
+    ],
+    # Its contexts may hold target tokens after twenty failed draws; its own numbers do not fit the smaller grids.
+    MultiBlockOfficial: [
+        Case(lambda _: MultiBlockOfficial(), {"grids": GRIDS[:2], "disjoint": False}),
+        Case(lambda _: MultiBlockOfficial(min_keep=2), {"grids": PLANES, "disjoint": False}),
+    ],
+    Random: [Case(lambda _: Random(), {"grids": GRIDS}), Case(lambda _: Random(0.9), {"batch": 2})],
+    Patches: [
+        Case(lambda _: Patches(4, 6), {"obs": bytes_like(3, 3, 8, 12)}),
+        Case(lambda _: Patches(2, 6, channels=1), {"obs": torch.randn(2, 1, 6, 4)}),
+    ],
+    ViT: [
+        Case(lambda _: vit(), {"obs": bytes_like(3, 3, 16, 12)}),
+        Case(lambda _: vit(init="rescaled"), {"obs": torch.randn(2, 3, 8, 16), "compiled": False}),
+        Case(lambda _: vit(init="xavier"), {"obs": tokens(3, Grid(1, 3, 5), 16), "compiled": False}),
+        Case(lambda _: vit(axes="h"), {"obs": bytes_like(2, 3, 16, 16), "compiled": False}),
+    ],
+    TimmViT: [Case(lambda _: TimmViT("test_vit", image_size=32), {"obs": bytes_like(2, 3, 32, 32)})],
+    MaskTokenViT: [
+        Case(lambda _: MaskTokenViT(16, dim=12, depth=2, heads=3), {"dim": 16}),
+        Case(lambda _: MaskTokenViT(8, 12, 1, 2, axes="thw"), {"dim": 8, "grid": Grid(3, 3, 2), "compiled": False}),
+    ],
+    EMA: [
+        Case(lambda _: EMA(vit(), steps=10, start=0.5), {"encoder": vit(), "obs": bytes_like(2, 3, 12, 8)}),
+        Case(lambda _: EMA(vit(), 10, normalise=False), {"encoder": vit(), "obs": bytes_like(2, 3, 12, 8)}),
+        Case(lambda _: EMA(vit(), 10, start=1.0), {"encoder": vit(), "obs": bytes_like(2, 3, 8, 8), "moves": False}),
+    ],
+    SmoothL1: [Case(lambda _: SmoothL1(beta=0.5, weight=2.0), {"zero": True})],
+    VarianceCovariance: [Case(lambda _: VarianceCovariance(), {"gradient": "context"})],
+    Sum: [
+        Case(lambda _: Sum([SmoothL1(), VarianceCovariance()]), {"gradient": "pred"}),
+        Case(lambda _: Sum([SmoothL1(), VarianceCovariance()]), {"gradient": "context"}),
+    ],
+    ArrayObservations: [
+        Case(lambda _: ArrayObservations(bytes_like(5, 1, 8, 8).numpy(), channels=3)),
+        Case(lambda _: ArrayObservations(bytes_like(5, 3, 8, 8).numpy(), crop_scale=(0.3, 1.0))),
+    ],
+    ImageFiles: [Case(lambda root: folder(root).train())],
+    Folder: [Case(folder)],
+    ImageNet: [Case(imagenet)],
+    Manifest: [Case(manifest)],
+    Patterns: [Case(lambda root: Patterns(size=16, count=20, cache=str(root), augment="crop"), {"count": 4})],
+    Shapes: [
+        Case(lambda root: Shapes(size=16, count=20, cache=str(root)), {"count": 4}),
+        Case(lambda root: Shapes(size=16, count=20, objects="1-4", channels=1, cache=str(root)), {"count": 4}),
+    ],
+}
+
+
+def import_all(package: Any) -> None:
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+
+def subclasses(kind: type) -> Iterator[type]:
+    for sub in kind.__subclasses__():
+        yield sub
+        yield from subclasses(sub)
+
+
+def concrete() -> list[type]:
+    """Every class of the packages that implements an interface."""
+    import_all(worldjepa)
+    import_all(modalities.image)
+    found = {sub for kind in CHECKS for sub in subclasses(kind)}
+    shipped = [sub for sub in found if sub.__module__.startswith(("worldjepa.", "modalities.image."))]
+    return sorted((sub for sub in shipped if not inspect.isabstract(sub)), key=lambda sub: sub.__qualname__)
+
+
+def test_every_subclass_has_a_case() -> None:
+    missing = [f"{sub.__module__}.{sub.__qualname__}" for sub in concrete() if sub not in CASES]
+    assert not missing, f"add cases to {__name__}.CASES for {', '.join(missing)}"
+
+
+ALL = [
+    pytest.param(kind, case, id=f"{kind.__name__}-{number}")
+    for kind, cases in CASES.items()
+    for number, case in enumerate(cases)
+]
+
+
+@pytest.mark.parametrize(("kind", "case"), ALL)
+def test_promises(kind: type, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "PROBE_SIZES", {"train": 24, "val": 12, "test": 12})
+    torch.manual_seed(0)
+    part = case.make(tmp_path)
+    assert type(part) is kind
+    before = torch.random.get_rng_state()
+    check(part, **case.samples)
+    assert torch.equal(before, torch.random.get_rng_state()), "checking moved the global generator"
+
+
+def test_a_part_under_check_stays_as_it_was() -> None:
+    torch.manual_seed(0)
+    encoder = vit().train()
+    state = {name: value.clone() for name, value in encoder.state_dict().items()}
+    check(encoder, obs=bytes_like(2, 3, 8, 8), compiled=False)
+    assert encoder.training
+    assert all(parameter.grad is None for parameter in encoder.parameters())
+    assert all(torch.equal(value, state[name]) for name, value in encoder.state_dict().items())
+
+
+def test_what_implements_no_interface_is_refused() -> None:
+    with pytest.raises(TypeError, match="Linear is none of MaskSampler, Tokenizer"):
+        check(torch.nn.Linear(1, 1))
+    with pytest.raises(TypeError, match="obs"):
+        check(vit())
+    with pytest.raises(ValueError, match="at least 2 samples"):
+        check(vit(), obs=bytes_like(1, 3, 8, 8))
+
+
+def test_a_footprint_replaces_the_guess() -> None:
+    # Channels last: the guess would take the channels for columns.
+    class ChannelsLast(Encoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.dim = vit(), 16
+
+        def grid(self, obs_shape: Any) -> Grid:
+            return self.inner.grid((obs_shape[2], obs_shape[0], obs_shape[1]))
+
+        def forward(self, obs: Any, keep: Any = None) -> Tokens:
+            return self.inner(obs.permute(0, 3, 1, 2), keep)
+
+    obs = bytes_like(2, 8, 12, 3)
+    rows, columns = torch.arange(8) // 4, torch.arange(12) // 4
+    footprint = (rows[:, None] * 3 + columns)[..., None].expand(8, 12, 3)
+    globals()["ChannelsLast"] = ChannelsLast  # where pickle looks for it
+    ChannelsLast.__qualname__ = "ChannelsLast"
+    with pytest.raises(ValueError, match="pass `footprint`"):
+        check(ChannelsLast(), obs=bytes_like(2, 8, 16, 3), compiled=False)
+    check(ChannelsLast(), obs=obs, footprint=footprint, compiled=False)
