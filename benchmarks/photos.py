@@ -71,7 +71,7 @@ def write(out: Path, side: int, train: int, test: int, seed: int) -> None:
     for number, name in enumerate(PHOTOS):
         pixels = photograph(name)
         width = pixels.shape[1]
-        halves = {"train": (range(0, int(width * 0.58)), train), "test": (range(int(width * 0.62), width), test)}
+        halves = {"train": (range(int(width * 0.58)), train), "test": (range(int(width * 0.62), width), test)}
         for split, (columns, count) in halves.items():
             folder = out / split / name
             folder.mkdir(parents=True, exist_ok=True)

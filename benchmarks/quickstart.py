@@ -2,8 +2,8 @@
 
     python -m benchmarks.quickstart --seeds 0 1 2 -- method=ijepa
 
-Each seed is one `worldjepa train`, in a process of its own; everything after `--` is handed on to it. The seed decides weights, order
-and masks; the data stay the same. Prints mean and range over seeds and writes the numbers as JSON.
+Each seed is one `worldjepa train`, in a process of its own; everything after `--` is handed on to it. The seed decides
+weights, order and masks; the data stay the same. Prints mean and range over seeds and writes the numbers as JSON.
 """
 
 from __future__ import annotations

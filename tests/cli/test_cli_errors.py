@@ -63,7 +63,7 @@ MISTAKES = {
     "train run.steps=0": ["run.steps=0", "greater than 0"],
     "train run.steps=ten": ["run.steps=ten", "int or null"],
     "train run.steps=null": ["run.steps or run.epochs"],
-    "train run.steps=2 run.epochs=2": ["both given", "run.epochs=null"],
+    "train run.steps=2 run.epochs=2": ["given together", "run.epochs=null"],
     "train run.precision=fp16": ["run.precision=fp16", "'bf16-mixed'"],
     "train run.keep=0": ["run.keep=0"],
     "train seed=-1": ["seed=-1"],

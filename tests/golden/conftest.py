@@ -1,0 +1,5 @@
+"""Embedded data sets are kept in a folder of the session."""
+
+from train.conftest import home
+
+__all__ = ["home"]
