@@ -45,7 +45,7 @@ class Patterns(DataSource):
         self,
         size: int = 64,
         count: int = 10_000,
-        noise: float = 0.15,
+        noise: float = 0.08,
         channels: int = 1,
         seed: int = 0,
         cache: str | None = None,

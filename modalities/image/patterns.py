@@ -38,7 +38,7 @@ class Images(NamedTuple):
     labels: dict[str, Int64[ndarray, " N"]]
 
 
-def draw_patterns(count: int, size: int = 64, noise: float = 0.15, seed: int = 0, split: str = "train") -> Images:
+def draw_patterns(count: int, size: int = 64, noise: float = 0.08, seed: int = 0, split: str = "train") -> Images:
     """Draw `count` grey images of `size` x `size` pixels; the same arguments give the same images.
 
     Wavelength 9-18 px, rotation 0-180 degrees, phase +-20 px, sign at random, standard deviation of the pattern .20 to

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from train.toy import contents, flip_a_byte, train
 
 from modalities.image import embedded
-from train.toy import contents, flip_a_byte, train
 from worldjepa.cli import main
 
 NEWEST = "checkpoints/step-00000006"

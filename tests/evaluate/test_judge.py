@@ -34,7 +34,9 @@ class Greys(Observations):
         level, coin = rng.integers(4, size=count), rng.integers(2, size=count)
         noise = rng.integers(-20, 21, size=(count, *self.shape))
         self.images = torch.from_numpy((60 + 40 * level[:, None, None, None] + noise).astype(np.uint8))
-        self.factors = {"level": Labels(level, list("abcd")), "coin": Labels(coin, ["head", "tail"])} if labelled else {}
+        self.factors = (
+            {"level": Labels(level, list("abcd")), "coin": Labels(coin, ["head", "tail"])} if labelled else {}
+        )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -151,7 +153,12 @@ def test_embeddings_are_those_of_a_plain_loop(training: bool) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "factor", "cut"),
-    [((3, 64, 64), 2, (64, 64)), ((3, 4, 64, 64), 4, (64, 64)), ((1, 67, 131), 2, (66, 130)), ((1, 64, 64), 1, (64, 64))],
+    [
+        ((3, 64, 64), 2, (64, 64)),
+        ((3, 4, 64, 64), 4, (64, 64)),
+        ((1, 67, 131), 2, (66, 130)),
+        ((1, 64, 64), 1, (64, 64)),
+    ],
     ids=["image", "video", "odd sides", "small enough"],
 )
 def test_raw_input_is_averaged_down(shape: tuple[int, ...], factor: int, cut: tuple[int, int]) -> None:
@@ -280,4 +287,10 @@ def test_the_table_has_every_row_and_column() -> None:
     for heading in ("linear %", "hue knn %", "prediction ratio", "rankme", "feature std"):
         assert heading in text
     assert [cell.strip() for cell in lines["chance"].split("│")[2:-1]] == ["12.5", "", "", "", ""]
-    assert [cell.strip() for cell in lines["trained encoder"].split("│")[2:-1]] == ["88.1", "3.0", "0.123", "9.9", "0.457"]
+    assert [cell.strip() for cell in lines["trained encoder"].split("│")[2:-1]] == [
+        "88.1",
+        "3.0",
+        "0.123",
+        "9.9",
+        "0.457",
+    ]

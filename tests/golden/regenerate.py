@@ -1,0 +1,69 @@
+"""Writes the losses that toy runs of every method on every modality must go on giving.
+
+Run it where a change of the numbers is meant, and say in the change why:
+
+    python tests/golden/regenerate.py                        # all of them
+    python tests/golden/regenerate.py ijepa-image            # one
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+CONFIGS = FOLDER.parents[1] / "configs"
+
+TOY = {
+    "image": [
+        *("data=patterns", "data.count=128", "data.size=32", "masks.min_context=4"),
+        *("arch=quickstart", "arch.patch=4", "arch.dim=24", "arch.encoder.depth=2", "arch.encoder.heads=2"),
+        *("arch.predictor.dim=24", "arch.predictor.depth=2", "arch.predictor.heads=2"),
+    ],
+}
+"""For each modality, the words that make a run small."""
+
+RUN = [
+    *("preset=quickstart", "seed=0", "run.steps=20", "run.batch_size=8", "run.log_every=1", "run.accelerator=cpu"),
+    *("run.precision=32-true", "run.threads=1", "run.workers=0", "run.tensorboard=false", "probe.enabled=false"),
+]
+
+
+def cases() -> list[str]:
+    """Every method with every modality, as `METHOD-MODALITY`."""
+    methods, modalities = (
+        sorted(file.stem for file in (CONFIGS / group).glob("*.yaml")) for group in ("method", "modality")
+    )
+    return [f"{method}-{modality}" for method in methods for modality in modalities]
+
+
+def losses(case: str, out: Path) -> list[float]:
+    """Train a case in an empty folder and return the loss of every step.
+
+    Raises:
+        RuntimeError: the run failed, or nobody has said yet how a run of this modality is made small.
+    """
+    from worldjepa.cli import main
+
+    method, _, modality = case.rpartition("-")
+    if modality not in TOY:
+        raise RuntimeError(f"add the words that make a run of modality={modality} small to TOY in {__file__}")
+    words = [f"modality={modality}", *RUN, *TOY[modality], f"method={method}", f"run.out={out}"]
+    if main(["train", *words]) != 0:
+        raise RuntimeError(f"the run {case} failed")
+    rows = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
+    return [row["train/loss"] for row in rows if "train/loss" in row]
+
+
+def write(case: str) -> None:
+    """Make the golden file of a case anew."""
+    with tempfile.TemporaryDirectory() as folder:
+        numbers = losses(case, Path(folder) / "run")
+    (FOLDER / f"{case}.json").write_text(json.dumps({"losses": numbers}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or cases():
+        write(name)
