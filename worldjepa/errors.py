@@ -12,8 +12,10 @@ class UserError(ValueError):
 
 def suggest(name: str, allowed: Iterable[str]) -> str:
     """Return ` (did you mean 'x'?)` for the nearest allowed name, or an empty string if none is near."""
-    near = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
-    return f" (did you mean '{near[0]}'?)" if near else ""
+    near = difflib.get_close_matches(name, list(allowed), n=5, cutoff=0.5)
+    # Letters in another order are the likeliest slip: vith41 means vith14, though vith16 shares as long a beginning.
+    swapped = [option for option in near if sorted(option) == sorted(name)]
+    return f" (did you mean '{(swapped or near)[0]}'?)" if near else ""
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> UserError:

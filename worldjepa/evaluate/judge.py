@@ -173,7 +173,7 @@ def table(rows: Mapping[str, Scores], title: str | None = None) -> Table:
     """A table of scores: one row per encoder or baseline, one column per metric; percentages with one decimal."""
     columns = list(dict.fromkeys(name for scores in rows.values() for name in scores if _shown(name)))
     result = Table(title=title)
-    result.add_column("representation")
+    result.add_column("representation", no_wrap=True)
     for name in columns:
         result.add_column(_heading(name), justify="right")
     for label, scores in rows.items():

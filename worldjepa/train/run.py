@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import resource
@@ -163,6 +164,7 @@ def train(
 
 def launch(run: RunSettings, out: Path) -> Fabric:
     """Start the processes that the settings ask for; those started by us learn the run folder from the environment."""
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # our own lines say which precision is used
     try:
         fabric = Fabric(
             accelerator=run.accelerator,
