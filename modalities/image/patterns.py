@@ -42,8 +42,9 @@ def draw_patterns(count: int, size: int = 64, noise: float = 0.08, seed: int = 0
     """Draw `count` grey images of `size` x `size` pixels; the same arguments give the same images.
 
     Wavelength 9-18 px, rotation 0-180 degrees, phase +-20 px, sign at random, standard deviation of the pattern .20 to
-    .36 around grey, brightness jitter .07 per cell of 8 px, and white noise of standard deviation `noise` times a random factor of .5 to 1.5. Intensities run from
-    0 to 1 before they are stored as bytes. The labels are `"pattern"`; classes are balanced to within one image.
+    .36 around grey, brightness jitter .07 per cell of 8 px, and white noise of standard deviation `noise` times a random
+    factor of .5 to 1.5. Intensities run from 0 to 1 before they are stored as bytes. The labels are `"pattern"`; classes
+    are balanced to within one image.
     """
     streams = np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split),)).spawn(2)
     labels = np.random.default_rng(streams[0]).permutation(np.arange(count) % len(PATTERNS)).astype(np.int64)
