@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 from torch import nn
 
 from worldjepa.cli.compose import compose_config
@@ -22,6 +21,7 @@ from worldjepa.jepa import JEPA
 from worldjepa.train import checkpoint
 from worldjepa.train.build import build_model, build_source
 from worldjepa.train.folder import write_json
+from worldjepa.train.logs import screen_console
 
 TRUSTED = ("worldjepa.", "modalities.", "torch.")
 """Where the classes come from that a checkpoint's configuration may construct, unless the user allows more."""
@@ -65,7 +65,7 @@ def evaluate(
     checkpoint.load_model(folder, model)
     steps = checkpoint.read_state(folder)["step"]
     rows[f"trained encoder ({steps} steps)"] = judge.encoder(released(model))
-    Console().print(table({name: scores for name, scores in rows.items() if scores}, title=str(folder)))
+    screen_console().print(table({name: scores for name, scores in rows.items() if scores}, title=str(folder)))
     if out is not None:
         write_json(out, {"checkpoint": str(folder), "steps": steps, "scores": rows})
     return 0

@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import json
 import math
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
@@ -171,6 +172,11 @@ def cut_after(folder: Path, step: int) -> None:
 
 def _whole(line: str) -> bool:
     return line.startswith("{") and line.endswith("}")
+
+
+def screen_console() -> Console:
+    """Standard output; where it is no terminal, wide enough for a table of scores."""
+    return Console(width=None if sys.stdout.isatty() else 120)
 
 
 class Screen:

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 from torch import Tensor
 
 from worldjepa.data import Observations
@@ -92,7 +91,7 @@ def train(
     trial = Trial(observations, sampler, grid, seed)
 
     config_yaml = OmegaConf.to_yaml(config, resolve=True)
-    screen = logs.Screen(schedule.steps, first, Console(stderr=False), fabric.is_global_zero)
+    screen = logs.Screen(schedule.steps, first, logs.screen_console(), fabric.is_global_zero)
     loggers: list[logs.Logger] = []
     if fabric.is_global_zero:
         folder.start(out, config_yaml, overrides)
