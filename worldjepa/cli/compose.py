@@ -76,7 +76,7 @@ class _Composition:
         self.library = library
         self.groups = library.groups()
         self.notes: list[str] = []
-        self.trees: dict[tuple[str, ...], Tree] = {}
+        self.composed: dict[tuple[str, ...], tuple[DictConfig, Mapping[str, str | None]]] = {}
 
     def compose(self, words: Sequence[str]) -> Composed:
         context = Context(self.groups, functools.cache(lambda: self._tree([])))
@@ -180,13 +180,16 @@ class _Composition:
     def _tree(self, choices: Sequence[str]) -> Tree:
         from omegaconf import OmegaConf
 
-        if tuple(choices) not in self.trees:
-            tree: dict[str, Any] = OmegaConf.to_container(self._hydra(choices)[0], resolve=False)  # type: ignore[assignment]
-            self.trees[tuple(choices)] = tree
-        return self.trees[tuple(choices)]
+        tree: dict[str, Any] = OmegaConf.to_container(self._hydra(choices)[0], resolve=False)  # type: ignore[assignment]
+        return tree
 
     def _hydra(self, words: Sequence[str]) -> tuple[DictConfig, Mapping[str, str | None]]:
-        """Compose; returns the configuration and the option that was chosen in each group."""
+        """Compose, the same words once only; returns the configuration and the option that was chosen in each group."""
+        if tuple(words) not in self.composed:
+            self.composed[tuple(words)] = self._compose_by_hydra(words)
+        return self.composed[tuple(words)]
+
+    def _compose_by_hydra(self, words: Sequence[str]) -> tuple[DictConfig, Mapping[str, str | None]]:
         import yaml  # type: ignore[import-untyped]
         from hydra import compose, initialize_config_dir
         from hydra.errors import HydraException, MissingConfigException
