@@ -41,7 +41,15 @@ class Observations(ABC):
         """Return one observation: augmented, all randomness taken from `rng`, or the plain evaluation view without `rng`.
 
         uint8 observations are normalised by the tokenizer; floating-point ones are taken as they are.
+
+        Raises:
+            worldjepa.errors.Unreadable: the sample's data are damaged, missing or refused. Training takes another sample in
+                its place and lists it; evaluation leaves it out.
         """
+
+    def name(self, index: int) -> str:
+        """What a person would call the sample, such as its path: for the list of unreadable ones."""
+        return f"sample {index}"
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -60,6 +68,8 @@ class DataSource(ABC):
     """What `data=` in a configuration names: the observations to learn from, and labelled ones for probes if there are any."""
 
     channels: int
+    max_bad_fraction: float = 0.05
+    """Training stops when more than this share of the samples it has seen cannot be read."""
 
     @abstractmethod
     def train(self) -> Observations:

@@ -1,4 +1,4 @@
-"""The one error that means: the user asked for something that cannot be. Shown as a line, without a traceback, exit code 2."""
+"""Errors that are shown as a line, without a traceback: what was asked for cannot be, or the world does not allow it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,28 @@ from collections.abc import Iterable
 
 class UserError(ValueError):
     """A mistake in what was asked for, worded for the person who asked."""
+
+    exit_code = 2
+    """What the command exits with."""
+
+
+class Unreadable(UserError):
+    """One observation cannot be read, for a reason that lies in its data: training goes on without it.
+
+    The message names the file and the reason. Raised by `worldjepa.data.Observations.observe`.
+    """
+
+
+class Busy(UserError):
+    """Another process is writing the run folder."""
+
+    exit_code = 73
+
+
+class Unsaved(UserError):
+    """Something could not be written to disk; what was there before is untouched."""
+
+    exit_code = 74
 
 
 def suggest(name: str, allowed: Iterable[str]) -> str:

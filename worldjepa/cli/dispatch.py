@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
         return _dispatch(words)
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
