@@ -12,11 +12,14 @@ import pytest
 import torch
 from torch import nn
 
-from worldjepa.errors import UserError
+from worldjepa.errors import Unsaved, UserError
 from worldjepa.train import checkpoint
-from worldjepa.train.checkpoint import FILES, MANIFEST, damage, locate, name_of, newest, prune, save, steps_in
+from worldjepa.train.checkpoint import MANIFEST, damage, locate, name_of, newest, prune, save, steps_in
 from worldjepa.train.optim import build_optimizer
 from worldjepa.train.settings import OptimSettings
+
+
+FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "config.yaml")
 
 
 class Toy(nn.Module):
@@ -189,11 +192,11 @@ def test_prune(saved: Path) -> None:
 
 
 def test_an_interrupted_write_leaves_the_last_one(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError("No space left on device")
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(Unsaved, match=r"step-00000009 of [\d,]+ bytes could not be written: No space left"):
         write(saved.parent, 9, *make())
     assert newest(saved.parent) == (saved, [])
     assert steps_in(saved.parent) == [saved]

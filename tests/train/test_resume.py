@@ -91,11 +91,21 @@ def refused(out: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
 @pytest.mark.parametrize(
     ("word", "told"),
     [
-        ("seed=1", ["seed=0", "seed=1"]),
-        ("run.batch_size=4", ["global_batch=8", "global_batch=4"]),
-        ("run.accumulate=3", ["global_batch=8", "global_batch=24"]),
-        ("arch.dim=48", ["does not fit this model", "(saved [24], here [48])"]),
-        ("arch.encoder.depth=2", ["missing: encoder.blocks.1."]),
+        ("seed=1", ["seed was 0, is 1"]),
+        ("run.batch_size=4", ["global_batch was 8, is 4"]),
+        ("run.accumulate=3", ["global_batch was 8, is 24"]),
+        ("arch.dim=48", ["arch.dim was 24, is 48"]),
+        ("arch.patch=8", ["arch.patch was 4, is 8"]),
+        ("arch.encoder.depth=2", ["arch.encoder.depth was 1, is 2", "optimizer_groups was {"]),
+        ("arch.predictor.depth=2", ["predictor.depth was 1, is 2"]),
+        ("optim.lr=0.5", ["optim.lr was", "is 0.5"]),
+        ("masks.min_context=5", ["masks.min_context was 4, is 5"]),
+        ("masks=multiblock_official", ["masks._target_ was", "Official"]),
+        ("optim.ema_start=0.5", ["optim.ema_start was", "is 0.5"]),
+        ("data.noise=0.5", ["data.noise was 0.08, is 0.5", "data_fingerprint was"]),
+        ("data.count=128", ["data.count was 256, is 128", "data_fingerprint was"]),
+        ("data=shapes", ["data._target_ was"]),
+        ("method=ijepa_vicreg", ["objective._target_ was"]),
     ],
 )
 def test_another_run_cannot_go_on(
@@ -108,10 +118,44 @@ def test_another_run_cannot_go_on(
 def test_other_data_cannot_go_on(interrupted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from worldjepa.train.checkpoint import read_state
 
-    mine = read_state(interrupted / "checkpoints" / OLDER)["data"]
+    mine = read_state(interrupted / "checkpoints" / OLDER)["data_fingerprint"]
     error = refused(interrupted, capsys, "run.resume=auto", "data.seed=1")
-    assert f"data={mine}" in error
-    assert error.count("data=") == 2
+    assert f"data_fingerprint was {mine}, is " in error
+    assert "data.seed was 0, is 1" in error
+    assert "run.allow_mismatch=[data.seed,data_fingerprint]" in error
+
+
+def test_a_difference_may_be_allowed_by_name(interrupted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run.resume=auto", "optim.lr=0.002", "masks=multiblock_official"]
+    refused(interrupted, capsys, *words, "run.allow_mismatch=[optim.lr]")
+    assert train(interrupted, *words, "run.allow_mismatch=[optim.lr,masks]") == 0
+    assert "going on although optim.lr was" in capsys.readouterr().out
+
+
+def test_weights_may_start_another_run(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new = tmp_path / "new"
+    words = [
+        f"run.init_from={finished}",
+        "optim.lr=1e-9",
+        "optim.start_lr=0",
+        "optim.final_lr=0",
+        "seed=1",
+        "run.steps=1",
+    ]
+    assert train(new, *words) == 0
+    assert "everything else begins anew" in capsys.readouterr().out
+    began, ended = tensors(finished), tensors(new, "step-00000001")
+    names = [name for name in began if not name.startswith("optimizer/")]
+    assert max(float((began[name] - ended[name]).abs().max()) for name in names) < 1e-4
+    assert [row["step"] for row in rows(new)] == [0, 1, 1]
+    assert "does not fit this model" in refused_anew(tmp_path / "other", capsys, *words[:1], "arch.dim=48")
+
+
+def refused_anew(out: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Train in a new folder, which must be refused and write nothing; returns what the user is told."""
+    assert train(out, *words) == 2
+    assert not out.exists()
+    return capsys.readouterr().err
 
 
 def test_a_finished_run_needs_more_steps(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from train.toy import FIRST_STEP, TINY, column, contents, differing, losses, row
 from worldjepa.cli.compose import compose_config
 from worldjepa.cli.validate import settings, validate
 from worldjepa.nn.blocks import Block
-from worldjepa.train.run import NOT_FINITE
+from worldjepa.train.exits import NOT_FINITE
 from worldjepa.train.schedules import plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TRAINING = {
     *("train/loss", "train/smooth_l1", "train/lr", "train/wd", "train/ema", "train/grad_norm", "train/epoch"),
     *("train/context_tokens", "train/target_tokens", "time/step", "time/data_percent"),
-    *("perf/samples_per_s", "system/memory_gb"),
+    *("perf/samples_per_s", "system/memory_gb", "train/skipped", "train/spikes"),
 }
 EVALUATION = {
     *("collapse/rankme", "collapse/feature_std"),
@@ -221,22 +221,26 @@ def test_bfloat16_stays_near(finished: Path, tmp_path: Path) -> None:
     assert all(value.dtype is torch.float32 for value in tensors(tmp_path).values())
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert train(tmp_path, "optim.lr=1e30", "optim.start_lr=1e30") == NOT_FINITE == 76
+BLOWN_UP = ["optim.lr=1e30", "optim.start_lr=1e30"]
+"""After the first step nothing is a number any more."""
+
+
+def test_a_loss_that_stays_not_finite_ends_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path, *BLOWN_UP) == NOT_FINITE == 76
     told = capsys.readouterr().out
-    assert re.search(r"the loss is nan after step \d; lower optim.lr or set run.clip_norm", told)
+    assert "step 1: loss or gradient is not finite; the step is skipped" in told
+    assert "the last 5 steps were skipped: lower optim.lr" in told
+    assert [row.get("train/skipped") for row in rows(tmp_path)[1:]] == [0, 1, 2, 3, 4, 5]
     assert rows(tmp_path)[-1]["train/loss"] is None
     assert not (tmp_path / "report.json").exists()
     assert not (tmp_path / "checkpoints").exists()
 
 
 @pytest.mark.parametrize("due", ["run.eval_every=2", "run.save_every=2"])
-def test_no_broken_model_is_measured_or_saved_between_two_rows(
-    due: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert train(tmp_path, "optim.lr=1e30", "optim.start_lr=1e30", "run.log_every=100", due) == NOT_FINITE
-    assert "the loss is nan after step 2" in capsys.readouterr().out
+def test_no_broken_model_is_measured_or_saved_between_two_rows(due: str, tmp_path: Path) -> None:
+    assert train(tmp_path, *BLOWN_UP, "run.log_every=100", due) == NOT_FINITE
     assert not (tmp_path / "checkpoints").exists()
+    assert [row["step"] for row in rows(tmp_path)] == [0, 6]
 
 
 REFUSED = {

@@ -12,6 +12,7 @@ from worldjepa.errors import UserError, suggest
 VERBS = {
     "train": "train a model: worldjepa train [key=value ...]",
     "eval": "measure a trained model: worldjepa eval checkpoint=PATH [key=value ...]",
+    "replay": "repeat a step that went wrong: worldjepa replay FOLDER",
     "list": "show the groups and options to choose from: worldjepa list [GROUP | keys]",
     "config": "print the configuration that `train` would use: worldjepa config [key=value ...]",
     "doctor": "check this installation and say what to mend: worldjepa doctor",

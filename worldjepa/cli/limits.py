@@ -8,7 +8,8 @@ from worldjepa.train.settings import OptimSettings, ProbeSettings, RunSettings
 _POSITIVE = {
     "run": (
         *("steps", "epochs", "batch_size", "accumulate", "num_nodes", "clip_norm", "threads"),
-        *("log_every", "eval_every", "save_every", "keep"),
+        *("log_every", "eval_every", "save_every", "keep", "keep_every"),
+        *("max_bad_steps", "spike_factor", "data_timeout", "comm_timeout"),
     ),
     "optim": ("lr", "eps", "ipe_scale"),
     "probe": ("knn_k", "knn_temperature", "batch_size", "max_train", "max_test"),

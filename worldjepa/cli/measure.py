@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from worldjepa.cli.compose import compose_config
@@ -22,6 +23,9 @@ from worldjepa.train import checkpoint
 from worldjepa.train.build import build_model, build_source
 from worldjepa.train.folder import write_json
 from worldjepa.train.logs import screen_console
+
+MOST_CONFIG = 1 << 20
+"""Bytes of configuration that are read at most."""
 
 TRUSTED = ("worldjepa.", "modalities.", "torch.")
 """Where the classes come from that a checkpoint's configuration may construct, unless the user allows more."""
@@ -46,8 +50,7 @@ def evaluate(
         UserError: the checkpoint is damaged, does not fit, or names classes that are not allowed.
     """
     folder = checkpoint.locate(path)
-    saved = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(saved, DictConfig)
+    saved = read_config(folder)
     restrict(saved, allow)
     config = replace(saved, overrides, config_dirs)
     validate(config)
@@ -69,6 +72,27 @@ def evaluate(
     if out is not None:
         write_json(out, {"checkpoint": str(folder), "steps": steps, "scores": rows})
     return 0
+
+
+def read_config(folder: Path) -> DictConfig:
+    """The configuration in a checkpoint.
+
+    Raises:
+        UserError: it is not one.
+    """
+    import yaml  # type: ignore[import-untyped]
+
+    file = folder / "config.yaml"
+    if file.stat().st_size > MOST_CONFIG:
+        raise UserError(f"{file} has more than {MOST_CONFIG:,} bytes")
+    try:
+        saved = OmegaConf.load(file)
+    # What YAML's safe loader and OmegaConf say of text, tags and nesting that they do not accept.
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{file} is not a configuration: {error}") from error
+    if not isinstance(saved, DictConfig):
+        raise UserError(f"{file} is not a configuration: it holds no keys")
+    return saved
 
 
 def released(model: JEPA) -> Encoder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldjepa.data import Observations
+from worldjepa.errors import Unreadable, UserError
 from worldjepa.evaluate.probes import Split
 from worldjepa.interfaces import Encoder
+from worldjepa.types import Tokens
 
 Context = Callable[[], AbstractContextManager[object]]
 """Makes the context to run an encoder in, such as autocast."""
@@ -30,10 +33,32 @@ def subset(observations: Observations, most: int | None) -> list[int]:
     return [int(index) for index in np.linspace(0, n - 1, most).round()]
 
 
-def batches(observations: Observations, indices: list[int], size: int) -> Iterator[Tensor]:
-    """The evaluation views of the observations at `indices`, stacked."""
+class Batch(NamedTuple):
+    """Evaluation views `[B, *shape]` and the indices that they belong to."""
+
+    obs: Tensor
+    indices: list[int]
+
+
+def batches(observations: Observations, indices: list[int], size: int) -> Iterator[Batch]:
+    """The evaluation views of the observations at `indices`; those that cannot be read are left out."""
     for start in range(0, len(indices), size):
-        yield torch.stack([observations.observe(index) for index in indices[start : start + size]])
+        views, kept = [], []
+        for index in indices[start : start + size]:
+            try:
+                views.append(observations.observe(index))
+            except Unreadable:
+                continue  # the caller sees by the indices which are missing
+            kept.append(index)
+        if kept:
+            yield Batch(torch.stack(views), kept)
+
+
+class Embedded(NamedTuple):
+    """Vectors `[N, D]` and the indices of the observations that they belong to."""
+
+    x: Float[Tensor, "N D"]
+    indices: list[int]
 
 
 @torch.no_grad()
@@ -44,36 +69,55 @@ def embed(
     batch_size: int,
     device: torch.device,
     autocast: Context = nullcontext,
-) -> Float[Tensor, "N D"]:
+) -> Embedded:
     """Mean-pooled representations of whole observations, in float32 on the CPU.
 
     Args:
         encoder: sees every token.
-        observations: what to embed, in their evaluation views.
+        observations: what to embed, in their evaluation views; those that cannot be read are left out.
         indices: which of them.
         batch_size: observations per forward pass.
         device: where the encoder is.
         autocast: makes the context to run in, for mixed precision.
 
+    Raises:
+        UserError: none of them can be read.
+
     Source: I-JEPA, appendix A.2 (average-pooled tokens of the target encoder).
     """
+
+    def pooled(obs: Tensor) -> Tensor:
+        with autocast():
+            tokens: Tokens = encoder(obs.to(device))
+            return tokens.x.float().mean(1).cpu()
+
     was_training = encoder.training
     encoder.eval()
-    parts = []
-    with autocast():
-        for batch in batches(observations, indices, batch_size):
-            tokens = encoder(batch.to(device))
-            parts.append(tokens.x.float().mean(1).cpu())
-    encoder.train(was_training)
-    return torch.cat(parts)
+    try:
+        return _all(pooled, observations, indices, batch_size)
+    finally:
+        encoder.train(was_training)
 
 
-def raw(observations: Observations, indices: list[int], batch_size: int) -> Float[Tensor, "N D"]:
-    """The observations themselves as vectors, averaged down along their last axes to at most `MOST_RAW` values."""
-    parts = []
-    for batch in batches(observations, indices, batch_size):
-        parts.append(shrink(batch.float()).flatten(1))
-    return torch.cat(parts)
+def raw(observations: Observations, indices: list[int], batch_size: int) -> Embedded:
+    """The observations themselves as vectors, averaged down along their last axes to at most `MOST_RAW` values.
+
+    Raises:
+        UserError: none of them can be read.
+    """
+    return _all(lambda obs: shrink(obs.float()).flatten(1), observations, indices, batch_size)
+
+
+def _all(vectors: Callable[[Tensor], Tensor], observations: Observations, indices: list[int], size: int) -> Embedded:
+    parts, kept = [], []
+    for batch in batches(observations, indices, size):
+        parts.append(vectors(batch.obs))
+        kept += batch.indices
+    if not parts:
+        raise UserError(
+            f"none of {len(indices)} samples for evaluation can be read, beginning with {observations.name(0)}"
+        )
+    return Embedded(torch.cat(parts), kept)
 
 
 def shrink(batch: Float[Tensor, "B ..."]) -> Tensor:
@@ -85,6 +129,6 @@ def shrink(batch: Float[Tensor, "B ..."]) -> Tensor:
     return batch
 
 
-def labelled(x: Float[Tensor, "N D"], observations: Observations, indices: list[int], factor: str) -> Split:
+def labelled(embedded: Embedded, observations: Observations, factor: str) -> Split:
     """Embeddings with the labels of one factor."""
-    return Split(x, torch.from_numpy(observations.factors[factor].index[indices]).long())
+    return Split(embedded.x, torch.from_numpy(observations.factors[factor].index[embedded.indices]).long())

@@ -11,7 +11,7 @@ from rich.table import Table
 from torch import Tensor
 
 from worldjepa.data import Observations, ProbeSplits
-from worldjepa.evaluate.embed import Context, embed, labelled, raw, subset
+from worldjepa.evaluate.embed import Context, Embedded, embed, labelled, raw, subset
 from worldjepa.evaluate.metrics import feature_std, rankme
 from worldjepa.evaluate.probes import accuracy, knn, logistic
 from worldjepa.evaluate.settings import ProbeSettings
@@ -47,6 +47,8 @@ class Judge:
         self.unlabelled = unlabelled
         self.device = device
         self.autocast = autocast
+        self.unread: dict[str, int] = {}
+        """How many observations of each split could not be read when an encoder was last measured."""
         self._indices = {}
         if self.splits is not None:
             most = {"train": settings.max_train, "val": settings.max_train, "test": settings.max_test}
@@ -63,14 +65,14 @@ class Judge:
         """Probes, rank and spread of the mean-pooled tokens of a whole observation."""
         size = self.settings.batch_size
 
-        def pooled(observations: Observations, indices: list[int]) -> Tensor:
+        def pooled(observations: Observations, indices: list[int]) -> Embedded:
             return embed(encoder, observations, indices, size, self.device, self.autocast)
 
         if self.splits is None:
-            z = pooled(self.unlabelled, subset(self.unlabelled, self.settings.max_test))
-            return spread(z)
+            return spread(pooled(self.unlabelled, subset(self.unlabelled, self.settings.max_test)).x)
         embedded = {name: pooled(getattr(self.splits, name), rows) for name, rows in self._indices.items()}
-        return {**self._probes(embedded), **spread(embedded["train"])}
+        self.unread = {name: len(rows) - len(embedded[name].indices) for name, rows in self._indices.items()}
+        return {**self._probes(embedded), **spread(embedded["train"].x)}
 
     def raw_input(self) -> Scores:
         """The same probes on the observations themselves."""
@@ -90,13 +92,12 @@ class Judge:
             scores |= {self._name(factor, probe): most for probe in ("linear", "knn")}
         return scores
 
-    def _probes(self, embedded: Mapping[str, Tensor]) -> Scores:
+    def _probes(self, embedded: Mapping[str, Embedded]) -> Scores:
         assert self.splits is not None
         scores: Scores = {}
         for factor, classes in self.factors.items():
             train, val, test = (
-                labelled(embedded[name], getattr(self.splits, name), self._indices[name], factor)
-                for name in ProbeSplits._fields
+                labelled(embedded[name], getattr(self.splits, name), factor) for name in ProbeSplits._fields
             )
             fitted = logistic(train, val, classes)
             scores[self._name(factor, "linear")] = accuracy(fitted.predict(test.x), test.y)

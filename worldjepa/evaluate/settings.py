@@ -17,5 +17,5 @@ class ProbeSettings:
     max_train: int | None = 10_000
     """Most labelled training samples to embed; None takes all."""
     max_test: int | None = 10_000
-    on_alarm: Literal["warn", "ignore"] = "warn"
-    """What to do when rank or variance of the representations falls away."""
+    on_alarm: Literal["warn", "stop", "ignore"] = "warn"
+    """What to do when rank or variance of the representations falls away: say so, save and exit with 77, nothing."""

@@ -2,27 +2,62 @@
 
 `step-00001200/` holds `model.safetensors`, `optimizer.safetensors`, `state.json`, `config.yaml` and `MANIFEST.json`, which
 names the size and sha256 of each of the others and is written last. Which checkpoint is the latest is computed, never stored.
+Where weights are sharded over n processes, n files stand in place of each of the first two, see `worldjepa.train.tensors`;
+whoever reads them may have another number of processes.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from worldjepa.errors import UserError
+from worldjepa.errors import Unsaved, UserError
+from worldjepa.train.tensors import SHARD, Held, Stored, held, shard_name, write_tensors
 
 MANIFEST = "MANIFEST.json"
-FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "config.yaml")
+PLAIN = ("state.json", "config.yaml")
+TENSORS = ("model", "optimizer")
+SHARDS = ".shards"
+"""Ending of the temporary folder that several processes write into."""
+
+MOST_JSON = 64 << 20
+"""Bytes of JSON that are read at most."""
+SHARD_PATIENCE = 600.0
+"""Seconds that the first process waits for the shards of the others."""
+
+
+class Snapshot(NamedTuple):
+    """What is saved of a moment: this process's part of all tensors, by name."""
+
+    model: dict[str, Held]
+    optimizer: dict[str, Held]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all tensors."""
+        return sum(one.value.nbytes for part in self for one in part.values())
+
+
+def snapshot(model: nn.Module, optimizer: torch.optim.Optimizer, copy: bool = True) -> Snapshot:
+    """All parameters and persistent buffers of `model`, and the optimiser's state.
+
+    Args:
+        model: the model.
+        optimizer: its groups carry `names`, see `worldjepa.train.optim.build_optimizer`.
+        copy: copy the values to memory of their own, on the CPU, so that training may go on while they are written.
+    """
+    return Snapshot(held(model.state_dict(), copy), held(optimizer_tensors(optimizer), copy))
 
 
 def name_of(step: int) -> str:
@@ -33,46 +68,104 @@ def name_of(step: int) -> str:
 def save(
     folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Any], config: str
 ) -> Path:
-    """Write the checkpoint after `step` optimiser steps below `folder` and return its path.
+    """Write the checkpoint after `step` optimiser steps below `folder` and return its path; see `write`."""
+    return write(folder, step, snapshot(model, optimizer, copy=False), state, config)
+
+
+def write(
+    folder: Path,
+    step: int,
+    tensors: Snapshot,
+    state: Mapping[str, Any],
+    config: str,
+    rank: int = 0,
+    shards: int = 1,
+) -> Path:
+    """Write a checkpoint below `folder` and return its path.
 
     Everything is written to a temporary folder beside the final one, synced to disk and renamed, so that whatever carries
-    the final name is whole.
+    the final name is whole. With several shards every process calls this; the first one waits for the files of the others
+    and finishes the work.
 
     Args:
         folder: the run's `checkpoints` folder.
         step: optimiser steps taken.
-        model: all its parameters and persistent buffers are saved.
-        optimizer: its groups carry `names`, see `worldjepa.train.optim.build_optimizer`.
+        tensors: what this process holds.
         state: plain JSON values.
         config: the configuration as YAML.
+        rank: this process.
+        shards: over how many processes the tensors are sharded; 1 if every process has them all.
+
+    Raises:
+        Unsaved: the disk does not take it; the message names path, bytes and reason.
     """
     final = folder / name_of(step)
-    aside = folder / f".{final.name}.{os.getpid()}"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    save_file(_contiguous(model.state_dict()), aside / "model.safetensors")
-    save_file(_contiguous(optimizer_tensors(optimizer)), aside / "optimizer.safetensors")
-    (aside / "state.json").write_text(json.dumps({"step": step, **state}, indent=1))
-    (aside / "config.yaml").write_text(config)
-    manifest = {name: {"size": (aside / name).stat().st_size, "sha256": _sha256(aside / name)} for name in FILES}
-    (aside / MANIFEST).write_text(json.dumps(manifest, indent=1))
-    for name in (*FILES, MANIFEST):
-        _sync(aside / name)
-    _sync(aside)
-    shutil.rmtree(final, ignore_errors=True)
-    aside.rename(final)
-    _sync(folder)
+    aside = folder / (f".{final.name}{SHARDS}" if shards > 1 else f".{final.name}.{os.getpid()}")
+    try:
+        _check_space(folder, tensors.size)
+        if shards == 1:
+            shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True, exist_ok=True)
+        facts = {}
+        for kind, values in zip(TENSORS, tensors, strict=True):
+            file = aside / shard_name(kind, rank, shards)
+            write_tensors(file, values, rank, shards)
+            facts[file.name] = _synced(file)
+        if rank > 0:
+            _publish(aside / f"facts-{rank}.json", facts)
+            return final
+        for other in range(1, shards):
+            facts |= _await(aside / f"facts-{other}.json")
+        (aside / "state.json").write_text(json.dumps({"step": step, **state}, indent=1, allow_nan=False))
+        (aside / "config.yaml").write_text(config)
+        facts |= {name: _synced(aside / name) for name in PLAIN}
+        (aside / MANIFEST).write_text(json.dumps(facts, indent=1))
+        _sync(aside / MANIFEST)
+        _sync(aside)
+        if final.exists():
+            # Only a damaged checkpoint, or one that the run went back behind, is written again.
+            shutil.rmtree(final)
+        aside.rename(final)
+        _sync(folder)
+    except OSError as error:
+        if shards == 1:
+            shutil.rmtree(aside, ignore_errors=True)
+        raise Unsaved(
+            f"checkpoint {final} of {tensors.size:,} bytes could not be written: {error.strerror or error}; what was saved "
+            "before is untouched. Make room or choose another run.out, then go on with run.resume=auto"
+        ) from error
     return final
+
+
+def check_room(folder: Path, size: int) -> None:
+    """Make sure before a run that checkpoints fit on the disk.
+
+    Args:
+        folder: where they will be; it need not exist yet.
+        size: bytes of one checkpoint.
+
+    Raises:
+        UserError: there is room for fewer than two, what replacing one by the next takes.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < 2 * size:
+        raise UserError(
+            f"run.out={folder.parent}: {free:,} bytes are free, two checkpoints take {2 * size:,}; make room or choose another "
+            "folder"
+        )
 
 
 def damage(path: Path) -> str | None:
     """Say what is wrong with a checkpoint folder, or None if every file is as its manifest says."""
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
+        if path.is_symlink():
+            return "it is a link"
+        manifest = _read_json(path / MANIFEST)
+    except UserError as error:
         return f"its {MANIFEST} cannot be read ({error})"
-    if not isinstance(manifest, dict) or sorted(manifest) != sorted(FILES):
-        return f"its {MANIFEST} does not name exactly {', '.join(FILES)}"
+    if not isinstance(manifest, dict) or not _complete(set(manifest)):
+        return f"its {MANIFEST} does not name exactly the files of a checkpoint: {', '.join((*TENSORS, *PLAIN))}"
     for name, facts in manifest.items():
         file = path / name
         if file.is_symlink() or not file.is_file():
@@ -89,10 +182,17 @@ def steps_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if path.is_dir())
 
 
-def newest(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest undamaged checkpoint, and a line on each newer one that is damaged."""
+def newest(folder: Path, before: int | None = None) -> tuple[Path | None, list[str]]:
+    """The newest undamaged checkpoint, and a line on each newer one that is damaged.
+
+    Args:
+        folder: the run's `checkpoints` folder.
+        before: only checkpoints of at most this many steps.
+    """
     notes: list[str] = []
     for path in reversed(steps_in(folder)):
+        if before is not None and path.name > name_of(before):
+            continue
         wrong = damage(path)
         if wrong is None:
             return path, notes
@@ -120,17 +220,40 @@ def locate(path: Path) -> Path:
     raise UserError(f"no checkpoint in {path}: expected a run folder with checkpoints/step-*, or one such folder")
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Delete all but the `keep` newest checkpoints, and what interrupted writes left behind."""
+def prune(folder: Path, keep: int, every: int | None = None) -> None:
+    """Delete old checkpoints, and what interrupted writes left behind.
+
+    Args:
+        folder: the run's `checkpoints` folder.
+        keep: how many of the newest stay.
+        every: those whose step this divides stay too.
+    """
     for path in steps_in(folder)[:-keep]:
-        shutil.rmtree(path)
+        number = re.fullmatch(r"step-(\d+)", path.name)
+        if every is None or number is None or int(number[1]) % every:
+            # Renamed first: a folder that is half deleted must not look like a damaged checkpoint.
+            doomed = path.with_name(f".{path.name}.old")
+            path.rename(doomed)
     for leftover in folder.glob(".step-*"):
+        if not leftover.name.endswith(SHARDS):  # other processes may have begun the next one
+            shutil.rmtree(leftover)
+
+
+def sweep_shards(folder: Path) -> None:
+    """Delete shards of writes that were interrupted. No process may be writing."""
+    for leftover in folder.glob(f".step-*{SHARDS}"):
         shutil.rmtree(leftover)
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The JSON state of a checkpoint."""
-    state: dict[str, Any] = json.loads((path / "state.json").read_text())
+    """The JSON state of a checkpoint.
+
+    Raises:
+        UserError: it is not the state of a checkpoint.
+    """
+    state = _read_json(path / "state.json")
+    if not isinstance(state, dict) or not isinstance(state.get("step"), int) or not 0 <= state["step"] < 1 << 53:
+        raise UserError(f"{path / 'state.json'} does not say how many steps were taken")
     return state
 
 
@@ -140,8 +263,7 @@ def load_model(path: Path, model: nn.Module) -> None:
     Raises:
         UserError: names of the tensors that are missing, left over or of another shape.
     """
-    own = model.state_dict()
-    _copy(path / "model.safetensors", own, "model")
+    _stored(path, "model").copy_to(model.state_dict())
 
 
 def load_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
@@ -157,7 +279,7 @@ def load_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
                 "exp_avg": torch.zeros_like(parameter),
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
-    _copy(path / "optimizer.safetensors", optimizer_tensors(optimizer), "optimiser")
+    _stored(path, "optimizer").copy_to(optimizer_tensors(optimizer))
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -170,26 +292,69 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-@torch.no_grad()
-def _copy(file: Path, own: Mapping[str, Tensor], kind: str) -> None:
-    with safe_open(file, framework="pt") as saved:
-        names = set(saved.keys())
-        missing, extra = sorted(own.keys() - names), sorted(names - own.keys())
-        wrong = [
-            f"{name} (saved {list(saved.get_slice(name).get_shape())}, here {list(own[name].shape)})"
-            for name in sorted(names & own.keys())
-            if list(saved.get_slice(name).get_shape()) != list(own[name].shape)
-        ]
-        if missing or extra or wrong:
-            parts = [("missing", missing), ("left over", extra), ("of another shape", wrong)]
-            told = "; ".join(f"{len(some)} {what}: {', '.join(some[:5])}" for what, some in parts if some)
-            raise UserError(f"{file} does not fit this {kind}: {told}")
-        for name, tensor in own.items():
-            tensor.copy_(saved.get_tensor(name))
+def _stored(path: Path, kind: str) -> Stored:
+    files = sorted(file for file in path.glob(f"{kind}*.safetensors"))
+    return Stored(kind, path, files)
 
 
-def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+def _complete(names: set[str]) -> bool:
+    """Whether these are the files of a checkpoint: the plain ones, and all shards of model and optimiser."""
+    if not all(isinstance(name, str) for name in names) or not names.issuperset(PLAIN):
+        return False
+    rest = names - set(PLAIN)
+    found = [match for name in rest if (match := SHARD.fullmatch(name)) is not None]
+    shards = int(found[0]["shards"] or 1) if found else 1
+    return rest == {shard_name(kind, rank, shards) for kind in TENSORS for rank in range(min(shards, len(rest)))}
+
+
+def _read_json(file: Path) -> Any:
+    """Parse a file of JSON.
+
+    Raises:
+        UserError: it is no plain file, too large, or no JSON.
+    """
+    try:
+        if not file.is_file():  # a pipe in its place would be waited for
+            raise UserError(f"{file} is not a file")
+        if file.stat().st_size > MOST_JSON:
+            raise UserError(f"{file} has more than {MOST_JSON:,} bytes")
+        return json.loads(file.read_text(encoding="utf-8"))
+    # Deep nesting ends in a RecursionError; bytes that are no text and numbers of too many digits in ValueErrors.
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{file}: {type(error).__name__}: {error}") from error
+
+
+def _check_space(folder: Path, size: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise OSError(errno.ENOSPC, f"only {free:,} bytes are free")
+
+
+def _publish(file: Path, facts: Mapping[str, Any]) -> None:
+    aside = file.with_suffix(".part")
+    aside.write_text(json.dumps(facts))
+    aside.rename(file)
+
+
+def _await(file: Path) -> dict[str, Any]:
+    """The facts on another process's shards, as soon as they are there."""
+    until = time.monotonic() + SHARD_PATIENCE
+    while not file.exists():
+        if time.monotonic() > until:
+            raise OSError(errno.ETIMEDOUT, f"{file.name} did not come within {SHARD_PATIENCE:.0f} s")
+        time.sleep(0.02)
+    facts: dict[str, Any] = json.loads(file.read_text())
+    file.unlink()
+    return facts
+
+
+def _synced(file: Path) -> dict[str, Any]:
+    """Size and checksum of a file that is now on disk."""
+    _sync(file)
+    return {"size": file.stat().st_size, "sha256": _sha256(file)}
 
 
 def _sha256(file: Path) -> str:

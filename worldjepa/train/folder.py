@@ -18,37 +18,50 @@ from worldjepa.errors import UserError
 from worldjepa.train import checkpoint
 from worldjepa.train.settings import RunSettings
 
-RUN_DIR = "WORLDJEPA_RUN_DIR"
-"""Environment variable by which the processes of one run agree on its folder."""
+OURS = (".lock", ".team")
+"""What a starting run puts into its folder before all is checked."""
 
 PACKAGES = ("worldjepa", "torch", "torchvision", "torchaudio", "timm", "lightning-fabric", "hydra-core", "numpy")
 
 
-def choose(run: RunSettings) -> tuple[Path, Path | None, list[str]]:
-    """The run folder, the checkpoint to go on from, and what the user should hear about it. Nothing is written.
+def choose(run: RunSettings) -> Path:
+    """The run folder that the settings mean."""
+    if run.out is not None:
+        return Path(run.out)
+    return Path("outputs") / datetime.datetime.now().strftime("%Y-%m-%d/%H-%M-%S")
+
+
+def check(folder: Path, run: RunSettings) -> None:
+    """Make sure that a run may write there.
 
     Raises:
-        UserError: the folder holds something and `run.resume` does not say to go on, or there is nothing to go on from.
+        UserError: the folder is a file, or holds something and `run.resume` does not say to go on.
     """
-    if RUN_DIR in os.environ:
-        folder = Path(os.environ[RUN_DIR])
-    elif run.out is not None:
-        folder = Path(run.out)
-    else:
-        folder = Path("outputs") / datetime.datetime.now().strftime("%Y-%m-%d/%H-%M-%S")
-    notes: list[str] = []
-    start: Path | None = None
-    if run.resume == "auto":
-        start, notes = checkpoint.newest(folder / "checkpoints")
-        if start is None and checkpoint.steps_in(folder / "checkpoints"):
-            raise UserError("no checkpoint is left to resume from: " + "; ".join(notes))
-    elif run.resume != "never":
-        start = checkpoint.locate(Path(run.resume))
     if folder.exists() and not folder.is_dir():
         raise UserError(f"run.out={folder} is a file")
-    if run.resume == "never" and RUN_DIR not in os.environ and folder.is_dir() and any(folder.iterdir()):
+    held = (
+        []
+        if run.resume != "never" or not folder.is_dir()
+        else [name for name in os.listdir(folder) if name not in OURS]
+    )
+    if held:
         raise UserError(f"run.out={folder} is not empty; go on with run.resume=auto, or choose another folder")
-    return folder, start, notes
+
+
+def origin(folder: Path, run: RunSettings) -> tuple[Path | None, list[str]]:
+    """The checkpoint to go on from, and what the user should hear about it.
+
+    Raises:
+        UserError: `run.resume` names no sound checkpoint, or all of the folder's are damaged.
+    """
+    if run.resume == "never":
+        return None, []
+    if run.resume != "auto":
+        return checkpoint.locate(Path(run.resume)), []
+    found, notes = checkpoint.newest(folder / "checkpoints")
+    if found is None and checkpoint.steps_in(folder / "checkpoints"):
+        raise UserError("no checkpoint is left to resume from: " + "; ".join(notes))
+    return found, notes
 
 
 def describe(overrides: list[str]) -> dict[str, Any]:

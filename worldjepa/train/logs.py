@@ -26,6 +26,9 @@ class Logger(Protocol):
     def write(self, step: int, row: dict[str, float]) -> None:
         """Record a row that belongs to `step`."""
 
+    def cut(self, step: int) -> None:
+        """Forget what was written about steps beyond this one: they come again."""
+
     def close(self) -> None:
         """Flush and let go."""
 
@@ -41,6 +44,13 @@ class JsonLines:
         values = {name: value if math.isfinite(value) else None for name, value in row.items()}
         self.stream.write(json.dumps({"step": step, **values}) + "\n")
         self.stream.flush()
+
+    def cut(self, step: int) -> None:
+        """Drop the lines."""
+        file = Path(self.stream.name)
+        self.stream.close()
+        _cut_lines(file, step)
+        self.stream = file.open("a")
 
     def close(self) -> None:
         """Close the file."""
@@ -83,6 +93,10 @@ class Csv:
             writer.writerows(rows)
         aside.replace(self.file)
 
+    def cut(self, step: int) -> None:
+        """Drop the rows."""
+        _cut_table(self.file, step)
+
     def close(self) -> None:
         """Nothing is held open."""
 
@@ -100,6 +114,9 @@ class TensorBoard:
         for name, value in row.items():
             self.writer.add_scalar(name, value, step)
 
+    def cut(self, step: int) -> None:
+        """TensorBoard itself shows the later one of two values of a step."""
+
     def close(self) -> None:
         """Flush and close."""
         self.writer.close()
@@ -116,6 +133,9 @@ class Tracker:
     def write(self, step: int, row: dict[str, float]) -> None:
         """Log the row."""
         self.run.log(row, step=step)
+
+    def cut(self, step: int) -> None:
+        """The service keeps what it has; it refuses steps that it has already."""
 
     def close(self) -> None:
         """Finish the remote run."""
@@ -155,9 +175,17 @@ def cut_after(folder: Path, step: int) -> None:
     if step == 0:
         lines.unlink(missing_ok=True)
         table.unlink(missing_ok=True)
+    _cut_lines(lines, step)
+    _cut_table(table, step)
+
+
+def _cut_lines(lines: Path, step: int) -> None:
     if lines.exists():
         kept = [line for line in lines.read_text().splitlines() if _whole(line) and json.loads(line)["step"] <= step]
         lines.write_text("".join(line + "\n" for line in kept))
+
+
+def _cut_table(table: Path, step: int) -> None:
     if table.exists():
         with table.open(newline="") as stream:
             reader = csv.DictReader(stream)
@@ -177,6 +205,41 @@ def _whole(line: str) -> bool:
 def screen_console() -> Console:
     """Standard output; where it is no terminal, wide enough for a table of scores."""
     return Console(width=None if sys.stdout.isatty() else 120)
+
+
+EVENTS = "events.jsonl"
+
+
+class Events:
+    """What happened besides steps: told to the user, and one JSON object a line in `events.jsonl`.
+
+    Args:
+        file: where to write.
+        screen: where to tell it.
+        leads: whether this process writes.
+    """
+
+    def __init__(self, file: Path, screen: Screen, leads: bool) -> None:
+        self.file = file
+        self.screen = screen
+        self.leads = leads
+
+    def tell(self, step: int, kind: str, what: str, everywhere: bool = False) -> None:
+        """Say it and write it down.
+
+        Args:
+            step: steps taken so far.
+            kind: a word to search for.
+            what: a sentence.
+            everywhere: other processes than the first say it too.
+        """
+        if self.leads:
+            now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+            with self.file.open("a") as stream:
+                stream.write(json.dumps({"step": step, "time": now, "event": kind, "what": what}) + "\n")
+            self.screen.say(what)
+        elif everywhere:
+            print(what, file=sys.stderr, flush=True)
 
 
 class Screen:
@@ -202,6 +265,11 @@ class Screen:
         """One step was taken."""
         if self.bar is not None:
             self.bar.advance(self.task)
+
+    def rewind(self, step: int) -> None:
+        """The run went back to this step."""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=step)
 
     def report(self, step: int, row: dict[str, float], left: float) -> None:
         """Show the numbers of a report; `left` is the estimated time to the end in seconds."""

@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import logging
 import math
 import os
-import resource
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from signal import SIGUSR1
+from typing import Any, NamedTuple
 
 import torch
-from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from worldjepa.data import Observations
 from worldjepa.errors import UserError
-from worldjepa.evaluate.embed import subset
-from worldjepa.evaluate.judge import Judge, Scores, alarm, prediction, table
+from worldjepa.evaluate.judge import Judge
 from worldjepa.interfaces import MaskSampler
 from worldjepa.jepa import JEPA
 from worldjepa.nn.blocks import Block, Transformer
-from worldjepa.train import checkpoint, folder, logs
+from worldjepa.train import checkpoint, exits, folder, identity, logs, replay, signals
 from worldjepa.train.build import build_model, build_sampler, build_source
+from worldjepa.train.feed import Feed
+from worldjepa.train.gradient import Gradient, clip, norm_of
+from worldjepa.train.guard import Guard, Verdict
+from worldjepa.train.lock import RunLock
+from worldjepa.train.monitor import Monitor, Trial
 from worldjepa.train.optim import build_optimizer, set_schedules
+from worldjepa.train.quarantine import FILE, Bad, Quarantine, too_many
 from worldjepa.train.schedules import Plan, plan
 from worldjepa.train.settings import OptimSettings, ProbeSettings, RunSettings
-from worldjepa.train.stream import Batches, Order, generator, loader
-from worldjepa.types import Batch, Grid, Masks
-
-NOT_FINITE = 76
-"""Exit code of a run whose loss is no longer a finite number."""
+from worldjepa.train.signals import Stop
+from worldjepa.train.stream import Batches, Order, generator
+from worldjepa.train.team import Team, Watch, launch
+from worldjepa.train.window import Window
+from worldjepa.train.writer import Writer
+from worldjepa.types import Grid, Masks
 
 
 def train(
@@ -46,7 +49,7 @@ def train(
     overrides: list[str],
     notes: list[str],
 ) -> int:
-    """Train what `config` describes and return the exit code.
+    """Train what `config` describes and return the exit code, see `worldjepa.train.exits`.
 
     Args:
         config: the composed and validated configuration.
@@ -60,131 +63,455 @@ def train(
         UserError: something asked for cannot be had. Nothing is written before the first step can be taken.
     """
     logs.check_loggers(run)
-    out, start, found = folder.choose(run)
+    out = folder.choose(run)
+    folder.check(out, run)
     if run.threads is not None:
         torch.set_num_threads(run.threads)
     if run.deterministic:
         torch.use_deterministic_algorithms(True)
-    fabric = launch(run, out)
-    out = Path(fabric.broadcast(str(out)))
-    seed = int(config.seed)
+    team = Team(launch(run))
+    with contextlib.ExitStack() as stack:
+        try:
+            out = team.lead(partial(claim, out, run, stack))
+            watch = stack.enter_context(Watch(team, out / ".team", run.comm_timeout))
+            stop = stack.enter_context(Stop(signals.kill_children))
+            try:
+                job = team.together(partial(prepare, config, run, optim, probe, out, team))
+                return team.depart(carry_out(job, run, overrides, notes, watch, stop))
+            except RuntimeError as error:
+                if not watch.failed(error):
+                    raise
+                watch.post_mortem(error)
+        except UserError as error:
+            if team.launched is None or error is not team.shared:
+                raise
+            return 0  # the first process says it
+    raise AssertionError("unreachable")
 
+
+def claim(out: Path, run: RunSettings, stack: contextlib.ExitStack) -> Path:
+    """Take the run folder for this process, and look again at what is in it now that nobody else can write there."""
+    stack.enter_context(RunLock(out))
+    folder.check(out, run)
+    checkpoint.sweep_shards(out / "checkpoints")
+    return out
+
+
+class Job(NamedTuple):
+    """A run that is ready to take its first step. Nothing has been written yet."""
+
+    out: Path
+    team: Team
+    run: RunSettings
+    probe: ProbeSettings
+    seed: int
+    config_yaml: str
+    facts: dict[str, Any]
+    schedule: Plan
+    observations: Observations
+    sampler: MaskSampler
+    grid: Grid
+    model: JEPA
+    wrapped: Any
+    optimizer: torch.optim.Optimizer
+    stepper: Any
+    judge: Judge
+    trial: Trial
+    most_bad: float
+    state: dict[str, Any] | None
+    """Of the checkpoint that the run goes on from."""
+    notes: list[str]
+
+    @property
+    def first(self) -> int:
+        """Steps that were taken already."""
+        return 0 if self.state is None else int(self.state["step"])
+
+
+def prepare(
+    config: DictConfig, run: RunSettings, optim: OptimSettings, probe: ProbeSettings, out: Path, team: Team
+) -> Job:
+    """Build everything and load the checkpoint that the run goes on from or begins with.
+
+    Raises:
+        UserError: something asked for cannot be had, or the checkpoint belongs to another run.
+    """
+    fabric = team.fabric
+    seed = int(config.seed)
     source = build_source(config)
     observations = source.train()
-    schedule = plan(run, optim, len(observations), fabric.world_size)
+    schedule = plan(run, optim, len(observations), team.size)
     sampler = build_sampler(config)
     torch.manual_seed(seed)  # the same weights on every process
     model = build_model(config, schedule.schedule)
     grid = model.encoder.grid(observations.shape)
     draw_masks(sampler, grid, schedule.global_batch, seed, 0)  # an impossible setting stops here
-    prepare(model, run)
+    trial = Trial(observations, sampler, grid, seed)
+    switch_on(model, run)
+    wrapped = fabric.setup_module(model)
     optimizer = build_optimizer(model, optim)
-    wrapped, stepper = fabric.setup(model, optimizer)
+    stepper = fabric.setup_optimizers(optimizer)
+    size = 3 * sum(value.nbytes for value in model.parameters() if value.requires_grad)
+    team.lead(lambda: checkpoint.check_room(out / "checkpoints", size))
 
-    identity = {"seed": seed, "global_batch": schedule.global_batch, "data": observations.fingerprint()}
-    first = 0 if start is None else resume(start, model, optimizer, identity)
-    if first >= schedule.steps:
-        raise UserError(f"checkpoint {start} has taken {first} steps already; raise run.steps (now {schedule.steps})")
+    facts = {
+        "config": OmegaConf.to_container(config, resolve=True),
+        "seed": seed,
+        "global_batch": schedule.global_batch,
+        "data_fingerprint": observations.fingerprint(),
+        "optimizer_groups": {group["name"]: len(group["names"]) for group in optimizer.param_groups},
+    }
+    start, notes = team.lead(lambda: folder.origin(out, run))
+    state = None
+    if start is not None:
+        state = checkpoint.read_state(start)
+        saved = OmegaConf.to_container(OmegaConf.load(start / "config.yaml"), resolve=False)
+        notes += identity.check(start, {**state, "config": saved}, facts, run.allow_mismatch)
+        checkpoint.load_model(start, model)
+        checkpoint.load_optimizer(start, optimizer)
+        if state["step"] >= schedule.steps and state["measured"]:
+            raise UserError(
+                f"checkpoint {start} has taken {state['step']} steps already; raise run.steps (now {schedule.steps})"
+            )
+        notes += other_machine(state.get("machine", {}), machine(team))
+    elif run.init_from is not None:
+        origin = team.lead(lambda: checkpoint.locate(Path(str(run.init_from))))
+        checkpoint.load_model(origin, model)
+        notes.append(f"weights from {origin}; everything else begins anew")
 
     splits = source.probe() if probe.enabled else None
     judge = Judge(probe, splits, observations, fabric.device, fabric.autocast)
-    trial = Trial(observations, sampler, grid, seed)
-
-    config_yaml = OmegaConf.to_yaml(config, resolve=True)
-    screen = logs.Screen(schedule.steps, first, logs.screen_console(), fabric.is_global_zero)
-    loggers: list[logs.Logger] = []
-    if fabric.is_global_zero:
-        folder.start(out, config_yaml, overrides)
-        logs.cut_after(out, first)
-        loggers = logs.open_loggers(run, out, json.loads(json.dumps(OmegaConf.to_container(config, resolve=True))))
-    screen.say(*notes, *found, *introduction(out, first, observations, model, grid, schedule, run, fabric))
-
-    batches = Batches(
-        Order(len(observations), seed),
-        range(first, schedule.steps),
-        run.batch_size,
-        run.accumulate,
-        fabric.global_rank,
-        fabric.world_size,
+    return Job(
+        out=out,
+        team=team,
+        run=run,
+        probe=probe,
+        seed=seed,
+        config_yaml=OmegaConf.to_yaml(config, resolve=True),
+        facts={name: value for name, value in facts.items() if name != "config"},
+        schedule=schedule,
+        observations=observations,
+        sampler=sampler,
+        grid=grid,
+        model=model,
+        wrapped=wrapped,
+        optimizer=optimizer,
+        stepper=stepper,
+        judge=judge,
+        trial=trial,
+        most_bad=source.max_bad_fraction,
+        state=state,
+        notes=notes,
     )
-    data = iter(loader(observations, batches, seed, workers(run, observations), pin=fabric.device.type == "cuda"))
-    monitor = Monitor(judge, probe, model, trial, out, loggers, screen, fabric)
-    monitor.begin(first)
-
-    window = Window(first, schedule, run)
-    code = 0
-    for step in range(first, schedule.steps):
-        lr, decay = set_schedules(optimizer, schedule, step)
-        masks = draw_masks(sampler, grid, schedule.global_batch, seed, step)
-        stepper.zero_grad()
-        for part in range(run.accumulate):
-            with window.waiting():
-                obs = fabric.to_device(next(data))
-            rows = batches.rows(part)
-            mine = [Masks(*(fabric.to_device(index[rows.start : rows.stop]) for index in mask)) for mask in masks]
-            with fabric.no_backward_sync(wrapped, enabled=part < run.accumulate - 1):
-                terms = wrapped(Batch(obs, mine))
-                fabric.backward(total(terms) / run.accumulate)
-            window.add(terms)
-        norm = gradient_norm(fabric, wrapped, stepper, run)
-        stepper.step()
-        moved = model.target.update(model.encoder, step)
-
-        done = step + 1
-        last = done == schedule.steps
-        screen.advance()
-        window.step(norm)
-        measures = last or bool(run.eval_every and done % run.eval_every == 0)
-        saves = last or bool(run.save_every and done % run.save_every == 0)
-        if last or done % run.log_every == 0 or ((measures or saves) and not window.finite(fabric)):
-            row = window.flush(done, lr, decay, moved, masks, fabric)
-            logs.write_all(loggers, done, row)
-            screen.report(done, row, window.seconds_left)
-            if not math.isfinite(row["train/loss"]):
-                screen.say(f"the loss is {row['train/loss']} after step {done}; lower optim.lr or set run.clip_norm")
-                code = NOT_FINITE
-                break
-        if measures:
-            with window.paused():
-                monitor.measure(done)
-        if saves:
-            with window.paused():
-                if fabric.is_global_zero:
-                    checkpoint.save(out / "checkpoints", done, model, optimizer, identity, config_yaml)
-                    checkpoint.prune(out / "checkpoints", run.keep)
-                fabric.barrier()
-    screen.close()
-    if code == 0:
-        monitor.conclude(schedule.steps, window.trained_seconds)
-    for logger in loggers:
-        logger.close()
-    return code
 
 
-def launch(run: RunSettings, out: Path) -> Fabric:
-    """Start the processes that the settings ask for; those started by us learn the run folder from the environment."""
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # our own lines say which precision is used
-    try:
-        fabric = Fabric(
-            accelerator=run.accelerator,
-            devices=run.devices,
-            num_nodes=run.num_nodes,
-            strategy=run.strategy,
-            precision=run.precision,
+def carry_out(job: Job, run: RunSettings, overrides: list[str], notes: list[str], watch: Watch, stop: Stop) -> int:
+    """Take all steps and return the exit code."""
+    team, out = job.team, job.out
+    screen = logs.Screen(job.schedule.steps, job.first, logs.screen_console(), team.leads)
+    loggers: list[logs.Logger] = []
+    if team.leads:
+        folder.start(out, job.config_yaml, overrides)
+        logs.cut_after(out, job.first)
+        loggers = logs.open_loggers(
+            run, out, json.loads(json.dumps(OmegaConf.to_container(OmegaConf.create(job.config_yaml))))
         )
-    except (ValueError, TypeError, RuntimeError, ImportError) as error:
-        # Fabric checks these five against one another and against the machine; its own words say what is wrong.
-        raise UserError(f"Lightning Fabric refuses the run settings: {error}") from error
-    if "LT_CLI_USED" not in os.environ:
-        mine = folder.RUN_DIR not in os.environ
-        if mine:
-            os.environ[folder.RUN_DIR] = str(out)
-        try:
-            fabric.launch()
-        finally:
-            if mine:
-                del os.environ[folder.RUN_DIR]
-    return fabric
+    screen.say(*notes, *job.notes, *introduction(job))
+    loop = Loop(job, screen, loggers, watch, stop)
+    try:
+        return loop.carry_out()
+    finally:
+        screen.close()
+        for logger in loggers:
+            logger.close()
+
+
+class Loop:
+    """Takes the steps of a job."""
+
+    def __init__(self, job: Job, screen: logs.Screen, loggers: list[logs.Logger], watch: Watch, stop: Stop) -> None:
+        self.job = job
+        self.team = job.team
+        self.screen = screen
+        self.loggers = loggers
+        self.watch = watch
+        self.stop = stop
+        run, team = job.run, job.team
+        self.events = logs.Events(job.out / logs.EVENTS, screen, team.leads)
+        self.guard = Guard(run.max_bad_steps, run.spike_factor, run.on_spike)
+        shards = team.size if team.sharded else 1
+        self.writer = Writer(job.out / "checkpoints", run.keep, run.keep_every, team.rank, shards)
+        self.quarantine = Quarantine(job.out / FILE, len(job.observations), job.most_bad, team.leads)
+        self.monitor = Monitor(job.judge, job.probe, job.model, job.trial, job.out, loggers, screen, team, stop)
+        self.batches = Batches(
+            Order(len(job.observations), job.seed),
+            range(job.first, job.schedule.steps),
+            run.batch_size,
+            run.accumulate,
+            team.rank,
+            team.size,
+        )
+        self.gradient = Gradient(
+            team, job.wrapped, job.model, self.batches, run, lambda line: self.events.tell(self.done, "memory", line)
+        )
+        self.window = Window(job.first, job.schedule, run)
+        self.done = job.first
+        """Steps taken, or skipped, so far."""
+        self.measured = True
+        """Whether everything that was to be measured up to now has been."""
+        self.owed = False
+        """Whether a checkpoint is due, put off until a step can be taken."""
+        self.found: list[Bad] = []
+        """Samples of this process that could not be used in the present step."""
+        self.moved: dict[str, float] = {}
+        self.rolled_back = False
+        if job.state is not None:
+            self._restore(job.state)
+
+    def carry_out(self) -> int:
+        """Take all steps that are left; returns the exit code."""
+        job = self.job
+        begun = self.monitor.begin(job.first)
+        if begun and not self.measured:
+            self.measured = begun = self.monitor.measure(self.done)
+        code: int | None = None
+        if not begun or any(self.team.agree(self.stop.asked)):
+            code = self._leave()
+        while code is None:
+            if self.done < job.schedule.steps:
+                with self._feed() as feed:
+                    while code is None and self.done < job.schedule.steps:
+                        code = self._step(feed)
+            if code == ROLL_BACK:
+                self._roll_back()
+                code = None
+            elif code is None:
+                code = self._end()
+        self.team.together(self.writer.close)
+        if code == 0:
+            self.monitor.conclude(job.schedule.steps, self.window.trained_seconds)
+        elif code == exits.REQUEUE and self.team.leads:
+            self._requeue()
+        return code
+
+    # --- one step ----------------------------------------------------------------------------------------------------
+
+    def _step(self, feed: Feed) -> int | None:
+        job, run, step = self.job, self.job.run, self.done
+        rates = set_schedules(job.optimizer, job.schedule, step)
+        masks = draw_masks(job.sampler, job.grid, job.schedule.global_batch, job.seed, step)
+        self.watch.doing = f"waiting for the data of step {step}"
+        with self.window.waiting():
+            obs = self._fetch(feed)
+        if obs is None:
+            return self._leave()
+        self.watch.doing = f"in forward and backward passes of step {step}"
+        terms = self.gradient.compute(obs, masks)
+        if run.precision == "16-mixed":  # Fabric undoes the loss scaling here; an infinite limit only measures
+            job.team.fabric.clip_gradients(job.wrapped, job.stepper, max_norm=math.inf, error_if_nonfinite=False)
+        norm = norm_of(job.model)
+        self.watch.doing = f"agreeing on step {step}"
+        finite = all(math.isfinite(value) for value in terms.values())
+        odd, stopped, news = self.team.agree(not finite, self.stop.asked, bool(self.found))
+        self._list_bad(news)
+        verdict = self.guard.judge(float(norm), finite=not odd)
+        self._take(verdict, norm, step)
+        self.window.step(terms if verdict.take else None, float(norm))
+        self.done = step + 1
+        self.screen.advance()
+        if self.guard.given_up:
+            return self._give_up(obs, masks, terms)
+        code = self._report(rates, masks)
+        return self._leave() if code is None and stopped else code
+
+    def _fetch(self, feed: Feed) -> list[Tensor] | None:
+        """This process's observations for a step; None if a signal came while they were waited for."""
+        alone = self.team.size == 1  # several processes must finish the step together
+        obs: list[Tensor] = []
+        self.found = []
+        for _ in range(self.job.run.accumulate):
+            loaded = feed.next(stop=lambda: alone and self.stop.asked)
+            if loaded is None:
+                return None
+            self.found += loaded.bad
+            if loaded.obs is None:
+                raise too_many(self.found, len(self.found), self.job.most_bad, None)
+            obs.append(loaded.obs)
+        return obs
+
+    def _list_bad(self, news: bool) -> None:
+        if news:
+            for found in self.team.gather(self.found):
+                self.quarantine.add(found)
+            seen = (self.done + 1) * self.job.schedule.global_batch
+            self.team.together(lambda: self.quarantine.check(seen))
+
+    def _take(self, verdict: Verdict, norm: Tensor, step: int) -> None:
+        """Move weights and target, or leave them as they are."""
+        job = self.job
+        if verdict.spike is not None:
+            done = {"flag": "taken as it is", "clip": "clipped to that", "skip": "skipped"}[job.run.on_spike]
+            self.events.tell(
+                step, "spike", f"step {step}: gradient norm {float(norm):.3g}, usually {verdict.spike:.3g}; {done}"
+            )
+        if not verdict.take:
+            if verdict.spike is None:
+                self.events.tell(step, "skipped", f"step {step}: loss or gradient is not finite; the step is skipped")
+            if job.run.precision != "16-mixed":
+                return
+            # The loss scaling learns from steps like this one; it leaves the weights alone itself.
+            job.stepper.step()
+            return
+        limit = min(job.run.clip_norm or math.inf, verdict.clip or math.inf)
+        if limit < math.inf:
+            clip(job.model, limit, norm)
+        job.stepper.step()
+        self.moved = job.model.target.update(job.model.encoder, step)
+
+    def _report(self, rates: tuple[float, float], masks: list[Masks]) -> int | None:
+        """Log, measure and save what is due."""
+        job, run, done = self.job, self.job.run, self.done
+        last = done == job.schedule.steps
+        if last or done % run.log_every == 0:
+            row = self.window.flush(done, rates, self.moved, masks, self.team)
+            row |= {"train/skipped": float(self.guard.skipped), "train/spikes": float(self.guard.spikes)}
+            logs.write_all(self.loggers, done, row)
+            self.screen.report(done, row, self.window.seconds_left)
+        if last or (run.eval_every and done % run.eval_every == 0):
+            self.measured = False
+        if last or (run.save_every and done % run.save_every == 0):
+            self.owed = True
+        if self.guard.streak:  # nothing is known about the weights until a step can be taken again
+            return None
+        if not self.measured:
+            self.watch.doing = f"measuring after step {done}"
+            with self.window.paused():
+                self.measured = self.monitor.measure(done)
+            if self.monitor.alarmed and job.probe.on_alarm == "stop":
+                self._save()
+                return exits.COLLAPSED
+        if self.owed:
+            with self.window.paused():
+                self._save()
+        return None
+
+    # --- checkpoints -------------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        self.watch.doing = f"saving after step {self.done}"
+        self.owed = False
+        scaler = getattr(self.team.fabric._precision, "scaler", None)
+        state = {
+            **self.job.facts,
+            "guard": self.guard.state(),
+            "memory": self.gradient.state(),
+            "measured": self.measured,
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "machine": machine(self.team),
+        }
+        self.team.together(
+            lambda: self.writer.save(self.done, self.job.model, self.job.optimizer, state, self.job.config_yaml)
+        )
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.done = int(state["step"])
+        self.guard.restore(state["guard"])
+        self.gradient.restore(state["memory"])
+        self.measured = bool(state["measured"])
+        scaler = getattr(self.team.fabric._precision, "scaler", None)
+        if scaler is not None and state["scaler"] is not None:
+            scaler.load_state_dict(state["scaler"])
+
+    def _feed(self) -> Feed:
+        job = self.job
+        return Feed(
+            job.observations,
+            self.batches.starting(self.done),
+            job.seed,
+            workers(job.run, job.observations),
+            job.run.data_timeout,
+            pin=self.team.fabric.device.type == "cuda",
+            avoid=self.quarantine.avoided,
+            say=lambda line: self.events.tell(self.done, "data", line, everywhere=True),
+        )
+
+    # --- endings -----------------------------------------------------------------------------------------------------
+
+    def _end(self) -> int:
+        """After the last step."""
+        if self.guard.streak > 1:
+            self.events.tell(self.done, "not finite", f"the last {self.guard.streak} steps were skipped: {ADVICE}")
+            return exits.NOT_FINITE
+        if self.guard.streak:
+            self.measured = self.monitor.measure(self.done)
+            self._save()
+        if not self.measured:  # a signal came during the last evaluation
+            return self._leave()
+        return 0
+
+    def _leave(self) -> int:
+        """A signal has come: save what is not saved yet."""
+        if self.done and self.writer.saved != self.done and (self.job.state is None or self.done > self.job.first):
+            self._save()
+        name = self.stop.signal.name if self.stop.signal is not None else "a signal to another process"
+        self.events.tell(self.done, "stopped", f"stopped by {name} after step {self.done}; go on with run.resume=auto")
+        return exits.REQUEUE
+
+    def _requeue(self) -> None:
+        if self.stop.signal is not SIGUSR1 or not self.job.run.requeue:
+            return
+        told = signals.requeue() if self.job.run.resume == "auto" and self.job.run.out else None
+        if told is None and "SLURM_JOB_ID" in os.environ:
+            told = "the SLURM job is not requeued: it could not go on without run.out=FOLDER and run.resume=auto"
+        if told is not None:
+            self.events.tell(self.done, "requeue", told)
+
+    def _give_up(self, obs: list[Tensor], masks: list[Masks], terms: dict[str, Tensor]) -> int:
+        """Too many steps in a row were skipped: go back once; the second time leave with all that shows why."""
+        back = self.team.lead(self._last_good)
+        if not self.rolled_back and back is not None:
+            return ROLL_BACK
+        kept = replay.dump(
+            self.job.out, self.done - 1, self.job, self.batches, self.gradient.state(), obs, masks, terms
+        )
+        self.events.tell(
+            self.done,
+            "not finite",
+            f"{self.guard.streak} steps in a row had no finite loss and gradient; {ADVICE}. The last of them is kept: "
+            f"worldjepa replay {kept}",
+        )
+        return exits.NOT_FINITE
+
+    def _last_good(self) -> Path | None:
+        self.writer.wait()
+        return checkpoint.newest(self.job.out / "checkpoints", before=self.done)[0]
+
+    def _roll_back(self) -> None:
+        back = self.team.lead(self._last_good)
+        assert back is not None
+        self.rolled_back = True
+        state = checkpoint.read_state(back)
+        self.events.tell(
+            self.done,
+            "rolled back",
+            f"{self.guard.streak} steps in a row had no finite loss and gradient: going back to step {state['step']}, once",
+        )
+        checkpoint.load_model(back, self.job.model)
+        checkpoint.load_optimizer(back, self.job.optimizer)
+        self._restore(state)
+        self.writer.saved = self.done
+        self.owed = False
+        self.window = Window(self.done, self.job.schedule, self.job.run, trained_seconds=self.window.trained_seconds)
+        if self.team.leads:
+            for logger in self.loggers:
+                logger.cut(self.done)
+        self.screen.rewind(self.done)
+
+
+ROLL_BACK = -1
+"""Not an exit code: the loop goes back to the newest checkpoint."""
+
+ADVICE = "lower optim.lr, set run.clip_norm, or use run.precision=32-true"
 
 
 def draw_masks(sampler: MaskSampler, grid: Grid, batch: int, seed: int, step: int) -> list[Masks]:
@@ -192,7 +519,7 @@ def draw_masks(sampler: MaskSampler, grid: Grid, batch: int, seed: int, step: in
     return sampler(grid, batch, generator(seed, "masks", step))
 
 
-def prepare(model: JEPA, run: RunSettings) -> None:
+def switch_on(model: JEPA, run: RunSettings) -> None:
     """Switch on recomputation and compilation of the transformer blocks, as the settings say."""
     for module in model.modules():
         if isinstance(module, Transformer):
@@ -208,243 +535,38 @@ def workers(run: RunSettings, observations: Observations) -> int:
     return 0 if observations.in_memory else min(8, max(1, len(os.sched_getaffinity(0)) - 1))
 
 
-def total(terms: dict[str, Tensor]) -> Tensor:
-    """The loss: the sum of the terms."""
-    return torch.stack(list(terms.values())).sum()
+def machine(team: Team) -> dict[str, Any]:
+    """What a bitwise repetition depends on besides the configuration."""
+    return {
+        "processes": team.size,
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if team.fabric.device.type == "cuda" else team.fabric.device.type,
+        "torch": torch.__version__,
+    }
 
 
-def gradient_norm(fabric: Fabric, model: Any, optimizer: Any, run: RunSettings) -> Tensor:
-    """Clip if the settings say so; return the norm of the whole gradient before clipping."""
-    if run.clip_norm is not None or run.precision == "16-mixed":
-        # Fabric undoes the loss scaling of 16-mixed here; an infinite limit only measures.
-        limit = math.inf if run.clip_norm is None else run.clip_norm
-        norm = fabric.clip_gradients(model, optimizer, max_norm=limit, error_if_nonfinite=False)
-        assert isinstance(norm, Tensor)
-        return norm
-    return torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+def other_machine(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
+    """A line if a run that goes on cannot repeat the last bits."""
+    changed = [f"{name} {saved.get(name)} -> {value}" for name, value in current.items() if saved.get(name) != value]
+    if not changed:
+        return []
+    return [f"not bit for bit the run that was interrupted, though the same samples and masks: {', '.join(changed)}"]
 
 
-def resume(path: Path, model: JEPA, optimizer: torch.optim.Optimizer, identity: dict[str, Any]) -> int:
-    """Load a checkpoint into model and optimiser; return how many steps it has taken.
-
-    Raises:
-        UserError: the run that it belongs to had other data, seed or global batch, or other weights.
-    """
-    state = checkpoint.read_state(path)
-    for key, value in identity.items():
-        if state.get(key) != value:
-            raise UserError(
-                f"checkpoint {path} belongs to a run with {key}={state.get(key)}; this run has {key}={value}"
-            )
-    checkpoint.load_model(path, model)
-    checkpoint.load_optimizer(path, optimizer)
-    return int(state["step"])
-
-
-def introduction(
-    out: Path,
-    first: int,
-    observations: Observations,
-    model: JEPA,
-    grid: Grid,
-    schedule: Plan,
-    run: RunSettings,
-    fabric: Fabric,
-) -> Iterator[str]:
+def introduction(job: Job) -> Iterator[str]:
     """Lines that say what is about to happen."""
-    yield f"run folder: {out}" + (f" (going on from step {first})" if first else "")
-    yield f"data: {len(observations):,} observations of {tuple(observations.shape)}, {grid.size} tokens {tuple(grid)}"
+    run, schedule, fabric = job.run, job.schedule, job.team.fabric
+    yield f"run folder: {job.out}" + (f" (going on from step {job.first})" if job.first else "")
+    yield (
+        f"data: {len(job.observations):,} observations of {tuple(job.observations.shape)}, {job.grid.size} tokens "
+        f"{tuple(job.grid)}"
+    )
     sizes = [
         f"{name} {sum(p.numel() for p in part.parameters()) / 1e6:.2f}M"
-        for name, part in (("encoder", model.encoder), ("predictor", model.predictor))
+        for name, part in (("encoder", job.model.encoder), ("predictor", job.model.predictor))
     ]
     yield f"model: {', '.join(sizes)}; {fabric.device}, {run.precision}, {torch.get_num_threads()} threads"
     yield (
         f"steps: {schedule.steps} ({schedule.epoch(schedule.steps):.1f} epochs), global batch {schedule.global_batch} = "
         f"{run.batch_size} per device x {run.accumulate} accumulated x {fabric.world_size} processes"
     )
-
-
-@dataclass
-class Window:
-    """What happened since the last row of the log. Tensors stay on their device until a row is due."""
-
-    first: int
-    schedule: Plan
-    run: RunSettings
-    terms: dict[str, Tensor] = field(default_factory=dict)
-    norms: list[Tensor] = field(default_factory=list)
-    waited: float = 0.0
-    trained_seconds: float = 0.0
-    seconds_left: float = 0.0
-    began: float = field(default_factory=time.perf_counter)
-
-    def waiting(self) -> Stopwatch:
-        """A context whose time counts as waiting for data."""
-        return Stopwatch(self, "waited")
-
-    def paused(self) -> Stopwatch:
-        """A context whose time does not count as training."""
-        return Stopwatch(self, "began")
-
-    def add(self, terms: dict[str, Tensor]) -> None:
-        """One forward pass."""
-        for name, value in terms.items():
-            value = value.detach()
-            self.terms[name] = self.terms[name] + value if name in self.terms else value
-
-    def step(self, norm: Tensor) -> None:
-        """One optimiser step."""
-        self.norms.append(norm.detach())
-
-    def finite(self, fabric: Fabric) -> bool:
-        """Whether the losses since the last row were numbers, on every process."""
-        loss: Tensor = fabric.all_reduce(total(self.terms), reduce_op="mean")  # type: ignore[assignment]
-        return math.isfinite(loss)
-
-    def flush(
-        self, done: int, lr: float, decay: float, moved: dict[str, float], masks: list[Masks], fabric: Fabric
-    ) -> dict[str, float]:
-        """The row for the log after `done` steps; starts the next window."""
-        steps = len(self.norms)
-        passes = steps * self.run.accumulate
-        terms = {
-            f"train/{name}": float(fabric.all_reduce(value / passes, reduce_op="mean"))  # type: ignore[arg-type]
-            for name, value in self.terms.items()
-        }
-        norm = float(torch.stack(self.norms).mean())
-        seconds = time.perf_counter() - self.began
-        self.trained_seconds += seconds
-        taken = done - self.first
-        self.seconds_left = self.trained_seconds / taken * (self.schedule.steps - done)
-        row = {
-            "train/loss": sum(terms.values()),
-            **terms,
-            "train/lr": lr,
-            "train/wd": decay,
-            **{f"train/{name}": value for name, value in moved.items()},
-            "train/grad_norm": norm,
-            "train/epoch": self.schedule.epoch(done),
-            "train/context_tokens": float(sum(mask.context.shape[-1] for mask in masks)),
-            "train/target_tokens": float(sum(mask.target.shape[-1] for mask in masks)),
-            "time/step": seconds / steps,
-            "time/data_percent": 100 * self.waited / seconds,
-            "perf/samples_per_s": steps * self.schedule.global_batch / seconds,
-            "system/memory_gb": memory_gb(fabric.device),
-        }
-        self.terms, self.norms, self.waited, self.began = {}, [], 0.0, time.perf_counter()
-        return row
-
-
-class Stopwatch:
-    """Adds the time spent in a `with` block to a field of a window."""
-
-    def __init__(self, window: Window, name: str) -> None:
-        self.window = window
-        self.name = name
-
-    def __enter__(self) -> None:
-        self.start = time.perf_counter()
-
-    def __exit__(self, *error: object) -> None:
-        spent = time.perf_counter() - self.start
-        setattr(self.window, self.name, getattr(self.window, self.name) + spent)
-
-
-def memory_gb(device: torch.device) -> float:
-    """Peak memory so far: of the GPU's allocator, or of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e9 if sys.platform == "darwin" else 1e6)  # macOS counts bytes, Linux kilobytes
-
-
-class Trial:
-    """A fixed batch of observations and masks on which the predictor is held against predicting the mean."""
-
-    SAMPLES = 64
-
-    def __init__(self, observations: Observations, sampler: MaskSampler, grid: Grid, seed: int) -> None:
-        indices = subset(observations, self.SAMPLES)
-        self.obs = torch.stack([observations.observe(index) for index in indices])
-        self.masks = sampler(grid, len(indices), generator(seed, "trial"))
-
-    def run(self, model: JEPA, fabric: Fabric) -> Scores:
-        """See `worldjepa.evaluate.judge.prediction`."""
-        with fabric.autocast():
-            return prediction(model, fabric.to_device(self.obs), fabric.to_device(self.masks))
-
-
-class Monitor:
-    """Measures the encoder on the way, beside its baselines, and sounds the alarm. Only the first process works."""
-
-    def __init__(
-        self,
-        judge: Judge,
-        settings: ProbeSettings,
-        model: JEPA,
-        trial: Trial,
-        out: Path,
-        loggers: list[logs.Logger],
-        screen: logs.Screen,
-        fabric: Fabric,
-    ) -> None:
-        self.judge = judge
-        self.settings = settings
-        self.model = model
-        self.trial = trial
-        self.out = out
-        self.loggers = loggers
-        self.screen = screen
-        self.fabric = fabric
-        self.baselines: dict[str, Scores] = {}
-        self.latest: Scores = {}
-        self.alarmed = False
-
-    def begin(self, first: int) -> None:
-        """Measure the baselines before the first step, or read them back when going on."""
-        file = self.out / "baselines.json"
-        if self.fabric.is_global_zero:
-            if first and file.exists():
-                self.baselines = json.loads(file.read_text())
-            elif not first:
-                self.baselines = {"chance": self.judge.chance(), "raw input": self.judge.raw_input()}
-                self._measure(0)
-                self.baselines["untrained encoder"] = self.latest
-                folder.write_json(file, self.baselines)
-        self.fabric.barrier()
-
-    def measure(self, done: int) -> None:
-        """Probes, rank and spread after `done` steps."""
-        if self.fabric.is_global_zero:
-            self._measure(done)
-        self.fabric.barrier()
-
-    def _measure(self, done: int) -> None:
-        encoder = self.model.target.released(self.model.encoder)
-        self.latest = {**self.judge.encoder(encoder), **self.trial.run(self.model, self.fabric)}
-        logs.write_all(self.loggers, done, self.latest)
-        told = "  ".join(f"{name.split('/', 1)[1]} {value:.3g}" for name, value in self.latest.items())
-        self.screen.say(f"evaluation after step {done}: {told}")
-        self._watch()
-
-    def _watch(self) -> None:
-        untrained = self.baselines.get("untrained encoder")
-        if untrained is None or self.settings.on_alarm == "ignore":
-            return
-        advice = alarm(self.latest, untrained)
-        if advice is not None:
-            self.screen.say(advice)
-        self.alarmed = advice is not None
-
-    def conclude(self, steps: int, seconds: float) -> None:
-        """Show and keep the final table."""
-        if not self.fabric.is_global_zero:
-            return
-        rows = {**self.baselines, f"trained encoder ({steps} steps)": self.latest}
-        self.screen.say(table({name: scores for name, scores in rows.items() if scores}))
-        folder.write_json(
-            self.out / "report.json",
-            {"steps": steps, "trained_seconds": seconds, "baselines": self.baselines, "trained": self.latest},
-        )
-        self.screen.say(f"trained for {seconds:.0f} s; everything is in {self.out}")

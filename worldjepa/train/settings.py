@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from worldjepa.evaluate.settings import ProbeSettings
@@ -32,6 +32,7 @@ class RunSettings:
     devices: int | str | list[int] = 1
     num_nodes: int = 1
     strategy: str = "auto"
+    """`auto` and `ddp` copy the model to every device, `fsdp` shards it over them; Fabric's other names work too."""
     precision: Precision = "32-true"
     compile: bool = False
     """Compile the transformer blocks with `torch.compile`."""
@@ -48,11 +49,31 @@ class RunSettings:
     eval_every: int | None = None
     """Steps between evaluations; None evaluates only before the first and after the last step."""
     save_every: int | None = None
-    """Steps between checkpoints; None saves only after the last step."""
+    """Steps between checkpoints; None saves only after the last step, and when a signal stops the run."""
     keep: int = 2
     """How many of the newest checkpoints stay."""
+    keep_every: int | None = None
+    """Checkpoints at multiples of this many steps stay too."""
     resume: str = "never"
     """`never` refuses a folder that holds a run, `auto` goes on from its newest checkpoint, a path goes on from that one."""
+    allow_mismatch: list[str] = field(default_factory=list)
+    """Keys that may differ from those of the checkpoint to go on from, such as `optim.lr` or all of `masks`."""
+    init_from: str | None = None
+    """A run folder or checkpoint whose weights a new run starts from; its optimiser, data order and step do not matter."""
+    requeue: bool = True
+    """Under SLURM, SIGUSR1 also puts the job back into the queue."""
+    max_bad_steps: int = 10
+    """Steps in a row that may be skipped because loss or gradient are not finite. Then the run goes back to its newest
+    checkpoint once, and the next time it exits with 76."""
+    spike_factor: float = 20.0
+    """A gradient norm above this many times the median of the last 64 is a spike."""
+    on_spike: Literal["flag", "clip", "skip"] = "flag"
+    """Only say so, scale the gradient down to the median norm, or skip the step."""
+    data_timeout: float = 60.0
+    """Seconds after which a sample counts as hanging."""
+    comm_timeout: float = 1800.0
+    """Seconds after which a process that does not answer counts as lost; evaluations, which one process makes while the
+    others wait, must be shorter."""
     tensorboard: bool | None = None
     """Write TensorBoard event files; None does so when TensorBoard is installed."""
     wandb: bool = False

@@ -12,10 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
-
-from worldjepa.data import Observations
+from torch.utils.data import Sampler
 
 
 def generator(*key: int | str) -> torch.Generator:
@@ -65,10 +62,18 @@ class Batches(Sampler[list[Ticket]]):
         accumulate: forward passes per step.
         rank: this process, from 0.
         processes: how many there are.
+        first_part: the forward pass of the first step to begin with.
     """
 
     def __init__(
-        self, order: Order, steps: range, batch_size: int, accumulate: int, rank: int = 0, processes: int = 1
+        self,
+        order: Order,
+        steps: range,
+        batch_size: int,
+        accumulate: int,
+        rank: int = 0,
+        processes: int = 1,
+        first_part: int = 0,
     ) -> None:
         self.order = order
         self.steps = steps
@@ -76,44 +81,32 @@ class Batches(Sampler[list[Ticket]]):
         self.accumulate = accumulate
         self.rank = rank
         self.processes = processes
+        self.first_part = first_part
 
     def __len__(self) -> int:
-        return len(self.steps) * self.accumulate
+        return len(self.steps) * self.accumulate - self.first_part
 
     def __iter__(self) -> Iterator[list[Ticket]]:
         for step in self.steps:
-            for part in range(self.accumulate):
+            for part in range(self.first_part if step == self.steps.start else 0, self.accumulate):
                 rows = self.rows(part)
                 first = step * self.batch_size * self.accumulate * self.processes
                 yield [self.order[first + row] for row in rows]
+
+    def after(self, passes: int) -> Batches:
+        """The same without the first forward passes."""
+        done, parts = divmod(passes, self.accumulate)
+        steps = range(self.steps.start + done, self.steps.stop)
+        return Batches(
+            self.order, steps, self.batch_size, self.accumulate, self.rank, self.processes, self.first_part + parts
+        )
+
+    def starting(self, step: int) -> Batches:
+        """The same from another step on."""
+        steps = range(step, self.steps.stop)
+        return Batches(self.order, steps, self.batch_size, self.accumulate, self.rank, self.processes)
 
     def rows(self, part: int) -> range:
         """The rows of a global batch that this process takes in forward pass `part` of a step."""
         first = (part * self.processes + self.rank) * self.batch_size
         return range(first, first + self.batch_size)
-
-
-class Keyed(Dataset[Tensor]):
-    """Observations by ticket: augmentation is a function of (seed, epoch, sample)."""
-
-    def __init__(self, observations: Observations, seed: int) -> None:
-        self.observations = observations
-        self.seed = seed
-
-    def __getitem__(self, ticket: Ticket) -> Tensor:
-        """The augmented observation of a ticket."""
-        return self.observations.observe(ticket.sample, generator(self.seed, "augment", *ticket))
-
-
-def loader(observations: Observations, batches: Batches, seed: int, workers: int, pin: bool) -> DataLoader[Tensor]:
-    """A loader over the batches of one process, each `[batch_size, *shape]`."""
-    return DataLoader(
-        Keyed(observations, seed),
-        batch_sampler=batches,
-        num_workers=workers,
-        pin_memory=pin,
-        # The workers' global generators seed nothing that we use; a fixed one keeps the loader from moving the main one.
-        generator=generator(seed, "workers"),
-        multiprocessing_context="forkserver" if workers else None,
-        prefetch_factor=4 if workers else None,
-    )
