@@ -100,7 +100,7 @@ def refused(out: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("arch.predictor.depth=2", ["predictor.depth was 1, is 2"]),
         ("optim.lr=0.5", ["optim.lr was", "is 0.5"]),
         ("masks.min_context=5", ["masks.min_context was 4, is 5"]),
-        ("masks=multiblock_official", ["masks._target_ was", "Official"]),
+        ("masks.targets=3", ["masks.targets was 4, is 3"]),
         ("optim.ema_start=0.5", ["optim.ema_start was", "is 0.5"]),
         ("data.noise=0.5", ["data.noise was 0.08, is 0.5", "data_fingerprint was"]),
         ("data.count=128", ["data.count was 256, is 128", "data_fingerprint was"]),
@@ -126,7 +126,7 @@ def test_other_data_cannot_go_on(interrupted: Path, capsys: pytest.CaptureFixtur
 
 
 def test_a_difference_may_be_allowed_by_name(interrupted: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["run.resume=auto", "optim.lr=0.002", "masks=multiblock_official"]
+    words = ["run.resume=auto", "optim.lr=0.002", "masks.targets=3"]
     refused(interrupted, capsys, *words, "run.allow_mismatch=[optim.lr]")
     assert train(interrupted, *words, "run.allow_mismatch=[optim.lr,masks]") == 0
     assert "going on although optim.lr was" in capsys.readouterr().out
