@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from modalities.image.files import check_folder, scan
 from modalities.image.labels import class_folders, label_by_folder
-from modalities.image.observations import ImageFiles, checked_view
+from modalities.image.observations import ImageFiles, check_share, checked_view
 from modalities.image.splits import check_holdout, probe_splits, stratified
 from worldjepa.data import DataSource, ProbeSplits
 
@@ -34,6 +34,7 @@ class Folder(DataSource):
             and then there are no probes.
         crop_scale: range of the area of training crops, as a fraction of the image (I-JEPA, official configurations).
         seed: decides what is held out.
+        max_bad_fraction: training stops when more than this share of the images it has seen cannot be read.
 
     Raises:
         UserError: there is no such folder or no image in it, or a number is out of its range.
@@ -47,9 +48,11 @@ class Folder(DataSource):
         holdout: float = 0.2,
         crop_scale: Sequence[float] = (0.3, 1.0),
         seed: int = 0,
+        max_bad_fraction: float = 0.05,
     ):
         self.channels, self.seed, self.holdout = channels, seed, check_holdout(holdout)
         self.view = checked_view(size, channels, crop_scale)
+        self.max_bad_fraction = check_share(max_bad_fraction)
         self.root = check_folder(root)
         nested = os.path.isdir(os.path.join(self.root, "train"))
         self._splits = [name for name in ("val", "test") if nested and os.path.isdir(os.path.join(self.root, name))]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from modalities.image.files import check_folder, scan
 from modalities.image.labels import class_folders, label_by_folder, labelled, read_lines
-from modalities.image.observations import ImageFiles, checked_view
+from modalities.image.observations import ImageFiles, check_share, checked_view
 from modalities.image.splits import probe_splits
 from worldjepa.data import DataSource, ProbeSplits
 from worldjepa.errors import UserError
@@ -32,6 +32,7 @@ class ImageNet(DataSource):
         channels: 1 for grey, 3 for RGB.
         crop_scale: range of the area of training crops, as a fraction of the image (I-JEPA, official configurations).
         seed: decides which images probes choose their settings on.
+        max_bad_fraction: training stops when more than this share of the images it has seen cannot be read.
 
     Raises:
         UserError: the layout is another one, or the subset names images that are not there.
@@ -47,9 +48,11 @@ class ImageNet(DataSource):
         channels: int = 3,
         crop_scale: Sequence[float] = (0.3, 1.0),
         seed: int = 0,
+        max_bad_fraction: float = 0.05,
     ):
         self.channels, self.seed, self.val_labels = channels, seed, val_labels
         self.view = checked_view(size, channels, crop_scale)
+        self.max_bad_fraction = check_share(max_bad_fraction)
         self.root = check_folder(root)
         train = check_folder(os.path.join(self.root, "train"))
         files = ImageFiles(train, scan(train), self.view)

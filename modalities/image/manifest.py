@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from modalities.image.files import PathTable, check_folder, nearest_entry
 from modalities.image.labels import with_labels
-from modalities.image.observations import ImageFiles, checked_view, labels_from
+from modalities.image.observations import ImageFiles, check_share, checked_view, labels_from
 from modalities.image.splits import check_holdout, probe_splits, stratified
 from worldjepa.data import DataSource, Labels, ProbeSplits
 from worldjepa.errors import UserError, suggest
@@ -49,6 +49,7 @@ class Manifest(DataSource):
         holdout: the fraction of each class that is held out for testing where the file gives no split.
         crop_scale: range of the area of training crops, as a fraction of the image (I-JEPA, official configurations).
         seed: decides what is held out.
+        max_bad_fraction: training stops when more than this share of the images it has seen cannot be read.
 
     Raises:
         UserError: the file, a column or an image is missing, or a split has an unknown name.
@@ -66,9 +67,11 @@ class Manifest(DataSource):
         holdout: float = 0.2,
         crop_scale: Sequence[float] = (0.3, 1.0),
         seed: int = 0,
+        max_bad_fraction: float = 0.05,
     ):
         self.channels, self.seed, self.holdout = channels, seed, check_holdout(holdout)
         self.view = checked_view(size, channels, crop_scale)
+        self.max_bad_fraction = check_share(max_bad_fraction)
         self.root = check_folder(root or os.path.dirname(os.path.abspath(os.path.expanduser(path))))
         parts = read_manifest(path, self.root, image, label, split)
         self._classes = sorted({name for part in parts.values() for name in part.labels if name})

@@ -53,6 +53,17 @@ def checked_view(size: int, channels: int, crop_scale: Sequence[float]) -> View:
     return View(int(size), int(channels), (float(crop_scale[0]), float(crop_scale[1])))
 
 
+def check_share(max_bad_fraction: float) -> float:
+    """Return the fraction.
+
+    Raises:
+        UserError: it is none.
+    """
+    if not 0 <= max_bad_fraction <= 1:
+        raise UserError(f"max_bad_fraction must be between 0 and 1: {max_bad_fraction}")
+    return float(max_bad_fraction)
+
+
 class ImageFiles(Observations):
     """Image files below one folder, decoded when they are asked for.
 
@@ -79,16 +90,13 @@ class ImageFiles(Observations):
         """A random crop, or the evaluation view without `rng`.
 
         Raises:
-            UserError: the file cannot be decoded; the message names it.
+            Unreadable: the file cannot be decoded; the message names it.
         """
-        try:
-            return read_image(self.path(index), partial(_look, view=self.view, rng=rng))
-        except UserError as error:
-            return self.on_unreadable(index, error)
+        return read_image(self.path(index), partial(_look, view=self.view, rng=rng))
 
-    def on_unreadable(self, index: int, error: UserError) -> UInt8[Tensor, "C H W"]:
-        """What to do about a file that cannot be decoded: refuse. Quarantining such files belongs here."""
-        raise error
+    def name(self, index: int) -> str:
+        """The file of a sample."""
+        return self.path(index)
 
     def select(self, indices: Integer[ndarray, " K"]) -> ImageFiles:
         """The samples at the given indices, in that order."""
@@ -102,9 +110,12 @@ class ImageFiles(Observations):
         """
         digest = hashlib.sha256(f"{self.paths.fingerprint()} {self.shape}".encode())
         for index in np.linspace(0, len(self) - 1, min(_SAMPLED_FILES, len(self))).astype(int):
-            with open(self.path(int(index)), "rb") as file:
-                digest.update(file.read(_SAMPLED_BYTES))
-                digest.update(str(os.fstat(file.fileno()).st_size).encode())
+            try:
+                with open(self.path(int(index)), "rb") as file:
+                    digest.update(file.read(_SAMPLED_BYTES))
+                    digest.update(str(os.fstat(file.fileno()).st_size).encode())
+            except OSError as error:  # training leaves such files out; that they are missing is a fact like any other
+                digest.update(type(error).__name__.encode())
         return digest.hexdigest()
 
 
