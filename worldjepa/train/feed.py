@@ -9,12 +9,10 @@ and then avoided.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import multiprocessing.forkserver
 import os
 import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -33,6 +31,8 @@ from worldjepa.train.stream import Batches, Ticket, generator
 
 POLL = 1.0
 """Seconds between looks at workers that let themselves be waited for."""
+PRELOAD = "worldjepa.train.preload"
+"""What the server that starts workers imports."""
 SUBSTITUTES = 100
 """How many samples in a row may be unreadable before the data count as unreadable."""
 
@@ -267,7 +267,7 @@ class Feed:
         with signals.ignored():
             if self.workers:
                 # It imports PyTorch once, before it starts the first worker, and not once for each.
-                multiprocessing.get_context("forkserver").set_forkserver_preload([__name__])
+                multiprocessing.get_context("forkserver").set_forkserver_preload([PRELOAD])
                 multiprocessing.forkserver.ensure_running()
         self._iterator: Iterator[Loaded] = iter(loader)
 
@@ -316,14 +316,20 @@ class Settle:
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
+        self.master = os.getpid()
 
     def __call__(self, worker: int) -> None:
         """Run in the worker, before its first sample."""
         signals.ignore()
-        if sys.platform == "linux":
-            pr_set_pdeathsig = 1
-            ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)  # when the server that started us goes, so do we
+        signals.die_with_parent()
+        threading.Thread(target=self._guard, daemon=True, name="master-watch").start()
         self.journal.register()
+
+    def _guard(self) -> None:
+        # The parent is the server that starts workers; where the kernel does not tie it to its master, this does.
+        while _alive(self.master):
+            time.sleep(POLL)
+        os._exit(1)
 
 
 def collate(samples: list[Sample]) -> Loaded:

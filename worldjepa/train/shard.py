@@ -28,8 +28,9 @@ def shard(model: JEPA, mesh: DeviceMesh) -> JEPA:
     for part in parts(model):
         for module in part.modules():
             if isinstance(module, Block):
-                fully_shard(module, mesh=data)
-        fully_shard(part, mesh=data)
+                fully_shard(module, mesh=data, reshard_after_forward=True)
+        # A part that no gradient goes through would never be put away again otherwise.
+        fully_shard(part, mesh=data, reshard_after_forward=True)
     return model
 
 

@@ -31,6 +31,9 @@ from worldjepa.train.settings import RunSettings
 LAUNCHED = "WORLDJEPA_LAUNCHED"
 """Set in the environment of processes that the first process of a run has started."""
 
+START = 300.0
+"""Seconds that processes may need to find each other."""
+
 SHARDED = ("fsdp", "fsdp2")
 """Names of the strategy that shards weights, gradients and optimiser state over all devices."""
 
@@ -58,7 +61,7 @@ def launch(run: RunSettings) -> Fabric:
     try:
         fabric = _fabric(run, _sharded(run) if run.strategy in SHARDED else run.strategy)
         if isinstance(fabric.strategy, DDPStrategy) and run.strategy in ("auto", "ddp"):
-            fabric = _fabric(run, DDPStrategy(timeout=datetime.timedelta(seconds=run.comm_timeout)))
+            fabric = _fabric(run, DDPStrategy(timeout=datetime.timedelta(seconds=max(START, run.comm_timeout))))
     except (ValueError, TypeError, RuntimeError, ImportError) as error:
         # Fabric checks these five against one another and against the machine; its own words say what is wrong.
         raise UserError(f"Lightning Fabric refuses the run settings: {error}") from error
@@ -71,6 +74,10 @@ def launch(run: RunSettings) -> Fabric:
         finally:
             if mine:
                 del os.environ[LAUNCHED]
+    if torch.distributed.is_initialized():
+        # Processes may take longer to start than they may be silent later.
+        limit = datetime.timedelta(seconds=run.comm_timeout)
+        torch.distributed.distributed_c10d._set_pg_timeout(limit, torch.distributed.group.WORLD)
     return fabric
 
 
@@ -92,7 +99,7 @@ def _sharded(run: RunSettings) -> Strategy:
         shard,
         data_parallel_size=probe.world_size,
         tensor_parallel_size=1,
-        timeout=datetime.timedelta(seconds=run.comm_timeout),
+        timeout=datetime.timedelta(seconds=max(START, run.comm_timeout)),
     )
 
 
