@@ -37,6 +37,8 @@ def record(request: pytest.FixtureRequest) -> Callable[..., None]:
         file = os.environ.get("WORLDJEPA_FAULTS_RECORD")
         if file:
             with open(file, "a") as stream:
-                stream.write(json.dumps({"fault": fault, "what": what, "trials": trials, "test": request.node.name}) + "\n")
+                stream.write(
+                    json.dumps({"fault": fault, "what": what, "trials": trials, "test": request.node.name}) + "\n"
+                )
 
     return write

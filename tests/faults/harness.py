@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from train.toy import MODEL, differing, rows, tensors
+
 from worldjepa.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +24,14 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = [
     *MODEL,
     *("data.count=64", "data.size=32", "data.augment=crop", "run.batch_size=8", "run.steps=24", "run.log_every=1"),
-    *("run.save_every=4", "run.keep=3", "run.workers=0", "run.threads=1", "run.accelerator=cpu", "run.tensorboard=false"),
+    *(
+        "run.save_every=4",
+        "run.keep=3",
+        "run.workers=0",
+        "run.threads=1",
+        "run.accelerator=cpu",
+        "run.tensorboard=false",
+    ),
     *("probe.enabled=false", "run.resume=auto"),
 ]
 """24 steps of a toy of some ten thousand parameters, three epochs, a checkpoint every fourth step."""
@@ -56,8 +63,9 @@ class Child:
         descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
-        sys.stdout = open(1, "w", buffering=1, closefd=False)
-        sys.stderr = open(2, "w", buffering=1, closefd=False)
+        # They live as long as the process does.
+        sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
         code = work()
         sys.stdout.flush()
         os._exit(code)
@@ -162,7 +170,7 @@ def command(*line: str, cwd: Path, **environment: str) -> Iterator[subprocess.Po
 
 
 def members(group: int) -> list[int]:
-    """The processes of a session that are still there, zombies aside."""
+    """The processes of a group that are still there, zombies aside."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -170,7 +178,7 @@ def members(group: int) -> list[int]:
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            if int(fields[3]) == group and fields[0] != "Z":
+            if int(fields[2]) == group and fields[0] != "Z":
                 found.append(int(entry.name))
     return found
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from faults.harness import command, events, finish, same, start, steps, words
 from train.toy import differing, rows, tensors
+
+from faults.harness import command, events, same, start, steps, words
 from worldjepa.cli import main
 from worldjepa.train.exits import NOT_FINITE
 from worldjepa.train.guard import Guard
@@ -75,7 +75,11 @@ def test_a_bad_step_changes_nothing(where: str, wrong: float, tmp_path: Path, re
     """The checkpoints before and after the bad step are the same, but for the step itself."""
     out = tmp_path / "run"
     child = start(
-        out, "run.save_every=1", "run.keep=9", "run.steps=6", before=lambda: poison(where, wrong, lambda step: step == 3)
+        out,
+        "run.save_every=1",
+        "run.keep=9",
+        "run.steps=6",
+        before=lambda: poison(where, wrong, lambda step: step == 3),
     )
     assert child.wait() == 0, child.said
     # A checkpoint that is due after a skipped step waits for the next one that is taken.
@@ -94,7 +98,13 @@ def test_a_skipped_step_leaves_every_bit(tmp_path: Path) -> None:
     from worldjepa.train import run
 
     out = tmp_path / "skipped"
-    child = start(out, "run.steps=5", "run.save_every=1", "run.keep=9", before=lambda: poison("loss", math.nan, lambda step: step == 2))
+    child = start(
+        out,
+        "run.steps=5",
+        "run.save_every=1",
+        "run.keep=9",
+        before=lambda: poison("loss", math.nan, lambda step: step == 2),
+    )
     assert child.wait() == 0, child.said
 
     def leave_out() -> None:
@@ -118,9 +128,7 @@ def test_for_ever_it_goes_back_once_then_leaves_with_what_shows_why(
     tmp_path: Path, record: Record, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    child = start(
-        out, "run.max_bad_steps=3", before=lambda: poison("input", math.inf, lambda step: step >= 9)
-    )
+    child = start(out, "run.max_bad_steps=3", before=lambda: poison("input", math.inf, lambda step: step >= 9))
     assert child.wait() == NOT_FINITE, child.said
     assert [event["step"] for event in events(out, "skipped")] == [9, 10, 11, 9, 10, 11]
     (back,) = events(out, "rolled back")
@@ -135,7 +143,9 @@ def test_for_ever_it_goes_back_once_then_leaves_with_what_shows_why(
     record("F11", "for ever: rolled back once, then exit 76 with a replay", 1)
 
 
-def test_a_replay_repeats_the_step_bit_for_bit(tmp_path: Path, record: Record, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_replay_repeats_the_step_bit_for_bit(
+    tmp_path: Path, record: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Weights that overflow: nothing outside of the dump is needed to see it again."""
     out = tmp_path / "run"
     child = start(out, "optim.lr=1e30", "optim.start_lr=1e30", "run.max_bad_steps=2")
@@ -148,7 +158,9 @@ def test_a_replay_repeats_the_step_bit_for_bit(tmp_path: Path, record: Record, c
     record("F11", "the replay of a bad step gives the same bits and names the module", 1)
 
 
-def test_what_heals_after_going_back_ends_as_if_nothing_had_been(reference: Path, tmp_path: Path, record: Record) -> None:
+def test_what_heals_after_going_back_ends_as_if_nothing_had_been(
+    reference: Path, tmp_path: Path, record: Record
+) -> None:
     """A fault of the machine: it shows until the run goes back, and never again."""
 
     def once() -> None:
@@ -175,7 +187,15 @@ def test_two_processes_skip_together(tmp_path: Path, record: Record) -> None:
         "    sys.exit(main())\n"
     )
     out = tmp_path / "run"
-    line = [str(script), *words(out), "run.devices=2", "run.batch_size=4", "run.steps=6", "run.save_every=1", "run.keep=9"]
+    line = [
+        str(script),
+        *words(out),
+        "run.devices=2",
+        "run.batch_size=4",
+        "run.steps=6",
+        "run.save_every=1",
+        "run.keep=9",
+    ]
     tests = Path(__file__).resolve().parents[1]
     with command(*line, cwd=tmp_path, PYTHONPATH=f"{tests}:{tests.parent}") as process:
         said, _ = process.communicate(timeout=120)
@@ -193,9 +213,7 @@ def test_two_processes_skip_together(tmp_path: Path, record: Record) -> None:
 @pytest.mark.parametrize("policy", ["flag", "clip", "skip"])
 def test_a_spike_is_seen_at_once(policy: str, tmp_path: Path, record: Record) -> None:
     out = tmp_path / "run"
-    child = start(
-        out, f"run.on_spike={policy}", before=lambda: poison("gradient", 1e3, lambda step: step == 20)
-    )
+    child = start(out, f"run.on_spike={policy}", before=lambda: poison("gradient", 1e3, lambda step: step == 20))
     assert child.wait() == 0, child.said
     (spike,) = events(out, "spike")
     assert spike["step"] == 20

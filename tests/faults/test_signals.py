@@ -63,7 +63,9 @@ def test_during_an_evaluation_which_is_made_up_for(tmp_path: Path, record: Recor
     assert not [row for row in _rows(out) if "collapse/rankme" in row and row["step"] == 8]
     finish(out, "run.eval_every=8")
     same(out, tmp_path / "whole")
-    measured = [[row["step"] for row in _rows(place) if "collapse/rankme" in row] for place in (out, tmp_path / "whole")]
+    measured = [
+        [row["step"] for row in _rows(place) if "collapse/rankme" in row] for place in (out, tmp_path / "whole")
+    ]
     assert measured[0] == measured[1] == [0, 8, 16, 24]
     child = start(tmp_path / "slow", before=slow_evaluation)
     child.wait_for("evaluating")

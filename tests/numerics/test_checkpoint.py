@@ -18,7 +18,6 @@ from worldjepa.train.checkpoint import MANIFEST, damage, locate, name_of, newest
 from worldjepa.train.optim import build_optimizer
 from worldjepa.train.settings import OptimSettings
 
-
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "config.yaml")
 
 
