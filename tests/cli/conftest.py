@@ -56,6 +56,14 @@ class Folder:
     def __init__(self, root: str, channels: int = 3, crop: int | None = None) -> None: ...
 
 
+class Films:
+    def __init__(self, root: str, channels: int = 3, stride: int = 4) -> None: ...
+
+
+class Table:
+    def __init__(self, path: str, channels: int = 3) -> None: ...
+
+
 class Loss:
     pass
 
@@ -101,6 +109,28 @@ FILES = {
           patch: ${arch.patch}
           dim: ${arch.encoder.dim}
           channels: ${data.channels}
+        usual:
+          method: ijepa
+          preset: quickstart
+          own_preset: reference
+          embedded: [patterns]
+          own: [folder, table]
+    """,
+    "modality/film.yaml": """
+        tokenizer: {_target_: toyparts.Patches, patch: "${arch.patch}", dim: "${arch.encoder.dim}"}
+        usual: {method: tubes, preset: quickstart_film, own_preset: reference_film, embedded: [moving], own: [films]}
+    """,
+    "data/moving.yaml": "# Moving patterns.\n_target_: toyparts.Patterns\nchannels: 3\n",
+    "data/films.yaml": "# Your own films.\n_target_: toyparts.Films\nroot: ???\nchannels: 3\n",
+    "data/table.yaml": "# Your own pictures, listed.\n_target_: toyparts.Table\npath: ???\nchannels: 3\n",
+    "method/tubes.yaml": "# @package _global_\n# Tubes.\ndefaults:\n  - override /masks: random\n",
+    "preset/quickstart_film.yaml": "# @package _global_\n# Films.\ndefaults:\n  - override /data: moving\n",
+    "preset/reference_film.yaml": """
+        # @package _global_
+        # Films at full size.
+        defaults:
+          - override /data: films
+          - override /arch: vitb16
     """,
     "data/patterns.yaml": "# Patterns drawn as they are needed.\n_target_: toyparts.Patterns\nchannels: 3\n",
     "data/folder.yaml": "# Your own pictures.\n_target_: toyparts.Folder\nroot: ???\nchannels: 3\n",

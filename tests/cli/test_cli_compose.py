@@ -132,6 +132,58 @@ def test_data_that_a_preset_of_ones_own_chooses(toy: Path, tmp_path: Path) -> No
     assert composed.notes == []
 
 
+def test_the_kind_of_data_follows_from_its_keys(toy: Path) -> None:
+    composed = compose_config("train", ["data.path=list.csv"])
+    assert composed.config.data._target_ == "toyparts.Table"
+    assert composed.notes[0] == "data=table, because data.path is given"
+
+
+@pytest.mark.parametrize(
+    ("words", "data", "preset"),
+    [
+        (["modality=film"], "Patterns", "quickstart_film"),
+        (["data=moving"], "Patterns", "quickstart_film"),
+        (["preset=quickstart_film"], "Patterns", None),
+        (["modality=film", "data.root=x"], "Films", "reference_film"),
+        (["modality=film", "data.stride=2", "data.root=x"], "Films", "reference_film"),
+        (["data=films", "data.root=x"], "Films", "reference_film"),
+    ],
+)
+def test_a_modality_brings_its_method_and_preset(toy: Path, words: list[str], data: str, preset: str | None) -> None:
+    composed = compose_config("train", words)
+    assert composed.config.data._target_ == f"toyparts.{data}"
+    assert composed.config.masks._target_ == "toyparts.Random"
+    assert "usual" not in composed.config.modality
+    assert "method=tubes" in composed.overrides
+    assert "modality=film" in composed.overrides
+    assert preset is None or f"preset={preset}" in composed.overrides
+    assert composed.config.arch.encoder.dim == (768 if preset == "reference_film" else 96)
+    again = compose_config("train", composed.overrides)
+    assert OmegaConf.to_yaml(again.config) == OmegaConf.to_yaml(composed.config)
+    assert (again.overrides, again.notes) == (composed.overrides, [])
+
+
+def test_what_is_named_wins_over_what_is_usual(toy: Path) -> None:
+    composed = compose_config("train", ["modality=film", "method=ijepa", "preset=quickstart", "data=patterns"])
+    assert composed.config.masks._target_ == "toyparts.Blocks"
+    assert composed.notes == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("usual: 3\n", "'usual' must hold"),
+        ("usual: {methods: x}\n", "did you mean 'method'"),
+        ("usual: {method: [x]}\n", "usual.method must be a name"),
+        ("usual: {own: x}\n", "usual.own must be a list of names"),
+    ],
+)
+def test_mistakes_in_what_is_usual(toy: Path, tmp_path: Path, text: str, told: str) -> None:
+    write(tmp_path / "mine", {"modality/mine.yaml": text})
+    with pytest.raises(UserError, match=told):
+        compose_config("train", ["modality=mine"], [tmp_path / "mine"])
+
+
 def test_of_two_keys_that_exclude_each_other_the_given_one_wins(toy: Path) -> None:
     composed = compose_config("train", ["run.epochs=3", "optim.warmup_epochs=1"])
     assert composed.config.run.steps is None

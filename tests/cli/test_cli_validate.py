@@ -79,7 +79,7 @@ def test_the_toy_configuration_is_valid(toy: Path) -> None:
         ("optim.warmup_steps", None, "optim.warmup_epochs or optim.warmup_steps or optim.warmup_share"),
         ("optim.warmup_steps", 0, None),
         ("probe.knn_k", 0, "probe.knn_k=0"),
-        ("probe.on_alarm", "stop", "'warn' or 'ignore'"),
+        ("probe.on_alarm", "halt", "'warn' or 'stop' or 'ignore'"),
         ("probe.max_train", "???", "probe.max_train has no value yet"),
     ],
 )

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 from worldjepa.cli.keys import Tree, accepts, known, nearest_keys, unknown_key, walk
 from worldjepa.cli.options import Library, check_option, open_library
 from worldjepa.cli.overrides import Context, Override, read
+from worldjepa.cli.usual import KEY, Usual, read_usual
 from worldjepa.errors import UserError, suggest
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-OWN_DATA = ("folder", "imagenet", "manifest")
-"""The options of `data` that read what the user brings; so do their variants, such as `imagenet_448`."""
 
 _EITHER = (
     ("run.steps", "run.epochs"),
@@ -55,7 +53,8 @@ def compose_config(name: str, overrides: Sequence[str], config_dirs: Sequence[Pa
     """Compose the configuration `name` with what the command line says.
 
     A key that no file lists is accepted where the constructor named by the node's `_target_` has such a parameter.
-    Whoever brings data of their own is spared the toy-sized preset: see `Composed.notes`.
+    A modality brings its usual method and preset, and whoever brings data of their own is spared the toy-sized preset: see
+    `Composed.notes`.
 
     Args:
         name: a file of the configuration folder, without `.yaml`.
@@ -75,6 +74,7 @@ class _Composition:
         self.name = name
         self.library = library
         self.groups = library.groups()
+        self.usual = read_usual(self.groups.get("modality", {}))
         self.notes: list[str] = []
         self.composed: dict[tuple[str, ...], tuple[DictConfig, Mapping[str, str | None]]] = {}
 
@@ -87,8 +87,11 @@ class _Composition:
         choices = [word for word in choices if word not in timm]
         asked = {override.key for override in given}
 
-        choices += self._implied_data(choices, values, asked)
-        choices += self._implied_preset(choices, asked)
+        choices += self._implied_modality(choices, asked)
+        usual = self.usual.get(self._hydra(choices)[1].get("modality") or "", Usual())
+        choices += self._implied_method(choices, asked, usual)
+        choices += self._implied_data(choices, values, asked, usual)
+        choices = self._with_preset(choices, asked, usual)
         tree = self._tree(choices)
         written = [self._value(override, tree) for override in (*read(timm, context), *values)]
         written += self._implied_nulls(values, tree)
@@ -114,29 +117,62 @@ class _Composition:
             raise UserError(f"{group}={override.text}: '{group}' takes the name of an option: {', '.join(options)}")
         return [f"{group}={check_option(group, override.text.strip(), options)}"]
 
-    def _implied_data(self, choices: Sequence[str], values: Sequence[Override], asked: set[str]) -> list[str]:
-        """Choose `data=folder` when a key is given that only it has."""
-        keys = [override.key for override in values if override.key.startswith("data.")]
-        if not keys or "data" in asked or "folder" not in self.groups.get("data", {}):
+    def _implied_modality(self, choices: Sequence[str], asked: set[str]) -> list[str]:
+        """Choose the modality that data or preset belong to, unless it is given."""
+        if "modality" in asked:
             return []
-        missing = [key for key in keys if not _fits(self._tree(choices), key)]
-        implied = ["data=folder"]
-        here = self._tree([*choices, *implied]) if missing else {}
-        reasons = [key for key in missing if _fits(here, key)]
-        if not reasons:
-            return []
-        self.notes.append(f"data=folder, because {reasons[0]} is given")
-        return implied
+        chosen = self._hydra(choices)[1]
+        here = self.usual.get(chosen.get("modality") or "", Usual())
+        for group in ("data", "preset"):
+            name = chosen.get(group)
+            if group not in asked or name in _belonging(here, group):
+                continue
+            for modality, usual in self.usual.items():
+                if name in _belonging(usual, group):
+                    self.notes.append(f"modality={modality}, because {group}={name} is given")
+                    return [f"modality={modality}"]
+        return []
 
-    def _implied_preset(self, choices: Sequence[str], asked: set[str]) -> list[str]:
-        """Choose the full-size preset for data of the user's own, unless they named one."""
-        if "preset" in asked or "reference" not in self.groups.get("preset", {}):
+    def _implied_method(self, choices: Sequence[str], asked: set[str], usual: Usual) -> list[str]:
+        """Choose the modality's method, unless it is given."""
+        if "method" in asked or usual.method in (None, self._hydra(choices)[1].get("method")):
             return []
-        data = self._hydra(choices)[1].get("data")
-        if data is None or data.split("_")[0] not in OWN_DATA:
+        self.notes.append(f"method={usual.method}, because modality={self._hydra(choices)[1]['modality']}")
+        return [f"method={usual.method}"]
+
+    def _implied_data(
+        self, choices: Sequence[str], values: Sequence[Override], asked: set[str], usual: Usual
+    ) -> list[str]:
+        """Choose the user's own kind of data when a key is given that only it has."""
+        keys = [override.key for override in values if override.key.startswith("data.")]
+        if not keys or "data" in asked:
             return []
-        self.notes.append(f"preset=reference, because data={data} is yours; preset=quickstart keeps the small model")
-        return ["preset=reference"]
+        tree = self._tree(self._with_preset(choices, asked, usual, tell=False))
+        missing = [key for key in keys if not _fits(tree, key)]
+        takes: dict[str, list[str]] = {}
+        for option in usual.own if missing else ():
+            here = self._tree([*choices, f"data={option}"])
+            takes[option] = [key for key in missing if _fits(here, key)]
+        best = max(takes, key=lambda option: len(takes[option]), default=None)  # of equals the first
+        if best is None or not takes[best]:
+            return []
+        self.notes.append(f"data={best}, because {takes[best][0]} is given")
+        return [f"data={best}"]
+
+    def _with_preset(self, choices: Sequence[str], asked: set[str], usual: Usual, tell: bool = True) -> list[str]:
+        """Add the modality's preset, the full-size one for data of the user's own, unless one is given."""
+        chosen = self._hydra(choices)[1]
+        own = chosen.get("data") in usual.own
+        preset = usual.own_preset if own else usual.preset
+        if "preset" in asked or preset in (None, chosen.get("preset")):
+            return [*choices]
+        if tell and own:
+            self.notes.append(
+                f"preset={preset}, because data={chosen['data']} is yours; preset={usual.preset} keeps the small model"
+            )
+        elif tell:
+            self.notes.append(f"preset={preset}, because modality={chosen['modality']}")
+        return [*choices, f"preset={preset}"]
 
     def _implied_nulls(self, values: Sequence[Override], tree: Tree) -> list[str]:
         """Of two keys that exclude each other, clear the one that comes from a file when the user gives the other."""
@@ -193,7 +229,7 @@ class _Composition:
         import yaml  # type: ignore[import-untyped]
         from hydra import compose, initialize_config_dir
         from hydra.errors import HydraException, MissingConfigException
-        from omegaconf import open_dict
+        from omegaconf import DictConfig, open_dict
         from omegaconf.errors import OmegaConfBaseException
 
         own, *more = self.library.folders
@@ -211,6 +247,8 @@ class _Composition:
         options = dict(config.hydra.runtime.choices)
         with open_dict(config):
             del config["hydra"]
+            if isinstance(config.get("modality"), DictConfig):
+                config.modality.pop(KEY, None)  # it says how to compose, and has done so
         return config, options
 
 
@@ -222,6 +260,11 @@ def last_wins(values: Sequence[Override]) -> list[Override]:
         for override in values
         if override is last[override.key] or override.delete or isinstance(override.value, Mapping)
     ]
+
+
+def _belonging(usual: Usual, group: str) -> tuple[str | None, ...]:
+    """The options of `data` or `preset` that are a modality's."""
+    return (*usual.embedded, *usual.own) if group == "data" else (usual.preset, usual.own_preset)
 
 
 def _fits(tree: Tree, key: str) -> bool:
