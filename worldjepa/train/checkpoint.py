@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -123,10 +124,12 @@ def write(
         _sync(aside / MANIFEST)
         _sync(aside)
         if final.exists():
-            # Only a damaged checkpoint, or one that the run went back behind, is written again.
-            shutil.rmtree(final)
+            # Only a damaged checkpoint, or one that the run went back behind, is written again. Not deleted in place: one
+            # that is half deleted must not stand where a sound one stood.
+            final.rename(_doomed(final))
         aside.rename(final)
         _sync(folder)
+        shutil.rmtree(_doomed(final), ignore_errors=True)
     except OSError as error:
         if shards == 1:
             shutil.rmtree(aside, ignore_errors=True)
@@ -232,16 +235,19 @@ def prune(folder: Path, keep: int, every: int | None = None) -> None:
         number = re.fullmatch(r"step-(\d+)", path.name)
         if every is None or number is None or int(number[1]) % every:
             # Renamed first: a folder that is half deleted must not look like a damaged checkpoint.
-            doomed = path.with_name(f".{path.name}.old")
-            path.rename(doomed)
+            path.rename(_doomed(path))
     for leftover in folder.glob(".step-*"):
         if not leftover.name.endswith(SHARDS):  # other processes may have begun the next one
             shutil.rmtree(leftover)
 
 
-def sweep_shards(folder: Path) -> None:
-    """Delete shards of writes that were interrupted. No process may be writing."""
-    for leftover in folder.glob(f".step-*{SHARDS}"):
+def _doomed(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.old")
+
+
+def sweep(folder: Path) -> None:
+    """Delete what interrupted writes left behind. No process may be writing."""
+    for leftover in folder.glob(".step-*"):
         shutil.rmtree(leftover)
 
 

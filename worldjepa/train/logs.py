@@ -9,7 +9,7 @@ import importlib.util
 import json
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -86,12 +86,7 @@ class Csv:
             with self.file.open(newline="") as stream:
                 rows = list(csv.DictReader(stream))
         self.columns += new
-        aside = self.file.with_name(f".{self.file.name}")
-        with aside.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, self.columns, restval="")
-            writer.writeheader()
-            writer.writerows(rows)
-        aside.replace(self.file)
+        _write_table(self.file, self.columns, rows)
 
     def cut(self, step: int) -> None:
         """Drop the rows."""
@@ -182,7 +177,9 @@ def cut_after(folder: Path, step: int) -> None:
 def _cut_lines(lines: Path, step: int) -> None:
     if lines.exists():
         kept = [line for line in lines.read_text().splitlines() if _whole(line) and json.loads(line)["step"] <= step]
-        lines.write_text("".join(line + "\n" for line in kept))
+        aside = lines.with_name(f".{lines.name}")
+        aside.write_text("".join(line + "\n" for line in kept))
+        aside.replace(lines)
 
 
 def _cut_table(table: Path, step: int) -> None:
@@ -192,10 +189,17 @@ def _cut_table(table: Path, step: int) -> None:
             # A row that was cut short lacks cells, which the reader fills with None.
             rows = [row for row in reader if None not in row.values() and int(row["step"]) <= step]
             columns = reader.fieldnames or ["step"]
-        with table.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, columns, restval="")
-            writer.writeheader()
-            writer.writerows(rows)
+        _write_table(table, columns, rows)
+
+
+def _write_table(table: Path, columns: Sequence[str], rows: list[dict[str, str]]) -> None:
+    """Write aside and rename, so that whoever is killed here loses nothing."""
+    aside = table.with_name(f".{table.name}")
+    with aside.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    aside.replace(table)
 
 
 def _whole(line: str) -> bool:

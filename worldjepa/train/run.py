@@ -93,7 +93,7 @@ def claim(out: Path, run: RunSettings, stack: contextlib.ExitStack) -> Path:
     """Take the run folder for this process, and look again at what is in it now that nobody else can write there."""
     stack.enter_context(RunLock(out))
     folder.check(out, run)
-    checkpoint.sweep_shards(out / "checkpoints")
+    checkpoint.sweep(out / "checkpoints")
     return out
 
 
