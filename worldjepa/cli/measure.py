@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from torch import nn
 
 from worldjepa.cli.compose import compose_config
-from worldjepa.cli.schema import locate
 from worldjepa.cli.validate import settings, validate
-from worldjepa.data import DataSource
-from worldjepa.errors import UserError
 from worldjepa.evaluate.judge import Judge, Scores, table
-from worldjepa.interfaces import Encoder, MaskSampler
+from worldjepa.interfaces import Encoder
 from worldjepa.jepa import JEPA
 from worldjepa.train import checkpoint
 from worldjepa.train.build import build_model, build_source
 from worldjepa.train.folder import write_json
 from worldjepa.train.logs import screen_console
-
-MOST_CONFIG = 1 << 20
-"""Bytes of configuration that are read at most."""
-
-TRUSTED = ("worldjepa.", "modalities.", "torch.")
-"""Where the classes come from that a checkpoint's configuration may construct, unless the user allows more."""
-
-PARTS = (nn.Module, MaskSampler, DataSource)
-"""And what they are."""
+from worldjepa.train.trusted import read_config, restrict
 
 
 def evaluate(
@@ -74,27 +61,6 @@ def evaluate(
     return 0
 
 
-def read_config(folder: Path) -> DictConfig:
-    """The configuration in a checkpoint.
-
-    Raises:
-        UserError: it is not one.
-    """
-    import yaml  # type: ignore[import-untyped]
-
-    file = folder / "config.yaml"
-    if file.stat().st_size > MOST_CONFIG:
-        raise UserError(f"{file} has more than {MOST_CONFIG:,} bytes")
-    try:
-        saved = OmegaConf.load(file)
-    # What YAML's safe loader and OmegaConf say of text, tags and nesting that they do not accept.
-    except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{file} is not a configuration: {error}") from error
-    if not isinstance(saved, DictConfig):
-        raise UserError(f"{file} is not a configuration: it holds no keys")
-    return saved
-
-
 def released(model: JEPA) -> Encoder:
     """The encoder that a model is used with."""
     return model.target.released(model.encoder)
@@ -116,40 +82,3 @@ def replace(saved: DictConfig, overrides: Sequence[str], config_dirs: Sequence[P
     merged = OmegaConf.merge(config, OmegaConf.from_dotlist(rest))
     assert isinstance(merged, DictConfig)
     return merged
-
-
-def restrict(config: DictConfig, allow: Sequence[str]) -> None:
-    """Refuse a configuration that constructs anything but our own parts and what is allowed: to construct is to run code.
-
-    Raises:
-        UserError: names the key and the class.
-    """
-    for key, target in targets(OmegaConf.to_container(config)):
-        if not str(target).startswith(tuple(allow)) and not ours(str(target), key):
-            raise UserError(
-                f"the checkpoint's configuration would construct {target} (at {key}), which is not one of ours; "
-                f"if you trust it, say allow={str(target).split('.')[0]}."
-            )
-
-
-def ours(target: str, key: str) -> bool:
-    """Whether a target is a part of a model or of its data that is defined where we trust.
-
-    The name alone does not say: `torch.hub.load` runs code of others, and a module has all that it imports as attributes.
-    """
-    if not target.startswith(TRUSTED):
-        return False
-    part = locate(target, key)
-    return isinstance(part, type) and issubclass(part, PARTS) and part.__module__.startswith(TRUSTED)
-
-
-def targets(node: object, key: str = "") -> Iterator[tuple[str, object]]:
-    """All `_target_` values of nested containers with the dotted keys they stand at."""
-    if isinstance(node, dict):
-        if "_target_" in node:
-            yield key or "the top level", node["_target_"]
-        for name, value in node.items():
-            yield from targets(value, f"{key}.{name}" if key else str(name))
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            yield from targets(value, f"{key}.{index}")
