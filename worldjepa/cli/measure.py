@@ -10,9 +10,16 @@ from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
 
 from worldjepa.cli.compose import compose_config
+from worldjepa.cli.embedding import data_config
 from worldjepa.cli.validate import settings, validate
+from worldjepa.errors import UserError
 from worldjepa.evaluate.judge import Judge, Scores, table
 from worldjepa.interfaces import Encoder
+from worldjepa.interop import load, runs
+from worldjepa.interop.build import instantiated
+from worldjepa.interop.saved import refuse
+from worldjepa.interop.sizes import Ask
+from worldjepa.interop.source import CONFIG, WEIGHTS
 from worldjepa.jepa import JEPA
 from worldjepa.train import checkpoint
 from worldjepa.train.build import build_model, build_source
@@ -21,24 +28,27 @@ from worldjepa.train.logs import screen_console
 from worldjepa.train.trusted import read_config, restrict
 
 
-def evaluate(
-    path: Path, overrides: Sequence[str], config_dirs: Sequence[Path], out: Path | None, allow: Sequence[str] = ()
-) -> int:
+def evaluate(path: Path, overrides: Sequence[str], config_dirs: Sequence[Path], out: Path | None, ask: Ask) -> int:
     """Print the table of a checkpoint and write it as JSON if asked to.
 
     Args:
-        path: a checkpoint or a run folder.
+        path: a checkpoint or a run folder of ours, or released weights of any known layout.
         overrides: `data`, `probe` and `run` words that replace what the checkpoint says.
         config_dirs: further folders with options.
         out: where to write the numbers.
-        allow: prefixes of classes that the checkpoint's configuration may construct besides our own.
+        ask: what the user says about the weights.
 
     Raises:
         UserError: the checkpoint is damaged, does not fit, or names classes that are not allowed.
     """
+    if not runs.is_ours(path) and not is_empty_run(path):
+        return evaluate_released(path, overrides, config_dirs, out, ask)
     folder = checkpoint.locate(path)
+    refuse(ask, str(folder))
+    if ask.which != Ask().which:
+        raise UserError(f"which={ask.which}: eval measures the encoder that a run is used with; leave which out")
     saved = read_config(folder)
-    restrict(saved, allow)
+    restrict(saved, ask.allow)
     config = replace(saved, overrides, config_dirs)
     validate(config)
     run, _, probe = settings(config)
@@ -55,10 +65,48 @@ def evaluate(
     checkpoint.load_model(folder, model)
     steps = checkpoint.read_state(folder)["step"]
     rows[f"trained encoder ({steps} steps)"] = judge.encoder(released(model))
-    screen_console().print(table({name: scores for name, scores in rows.items() if scores}, title=str(folder)))
-    if out is not None:
-        write_json(out, {"checkpoint": str(folder), "steps": steps, "scores": rows})
+    show(rows, str(folder), steps, out)
     return 0
+
+
+def evaluate_released(
+    path: Path, overrides: Sequence[str], config_dirs: Sequence[Path], out: Path | None, ask: Ask
+) -> int:
+    """The same for weights that bring no data with them; the data are those of the words.
+
+    Raises:
+        UserError: the weights cannot be loaded, no data are named, or they do not fit.
+    """
+    if not any(word.partition("=")[0].split(".")[0] == "data" for word in overrides):
+        raise UserError(f"{path} brings no data with it: give data.root=FOLDER, or data=OPTION (`worldjepa list data`)")
+    model = load(path, ask.arch, ask.heads, ask.which, ask.allow)
+    config = data_config(model, overrides, config_dirs)
+    run, _, probe = settings(config)
+    if run.threads is not None:
+        torch.set_num_threads(run.threads)
+    fabric = Fabric(accelerator=run.accelerator, devices=1, precision=run.precision)
+    source = build_source(config)
+    judge = Judge(probe, source.probe(), source.train(), fabric.device, fabric.autocast)
+    model.encoder.grid(source.train().shape)  # says in its own words what does not fit
+    torch.manual_seed(int(config.seed))
+    untrained = instantiated(model.facts["encoder"], Encoder, str(path))  # type: ignore[type-abstract]
+    rows: dict[str, Scores] = {"chance": judge.chance(), "raw input": judge.raw_input()}
+    rows["untrained encoder"] = judge.encoder(untrained.to(fabric.device))
+    rows["trained encoder"] = judge.encoder(model.encoder.to(fabric.device))
+    show(rows, str(path), model.facts["steps"], out)
+    return 0
+
+
+def is_empty_run(path: Path) -> bool:
+    """Whether a folder holds nothing that could be a model: then the message of our own checkpoints says it best."""
+    return path.is_dir() and not any((path / name).exists() for name in (CONFIG, *WEIGHTS))
+
+
+def show(rows: dict[str, Scores], title: str, steps: int | None, out: Path | None) -> None:
+    """Print the table, and write it as JSON if asked to."""
+    screen_console().print(table({name: scores for name, scores in rows.items() if scores}, title=title))
+    if out is not None:
+        write_json(out, {"checkpoint": title, "steps": steps, "scores": rows})
 
 
 def released(model: JEPA) -> Encoder:

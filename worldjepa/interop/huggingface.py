@@ -1,6 +1,7 @@
 """The folder that transformers writes for `IJepaModel`: config.json and the encoder's weights, query, key and value apart.
 
-Names changed with transformers 5; both are read. An encoder alone, the predictor is left out. The epsilon of the layer norms
+Its modules were renamed in version 5, which still writes the older names; both are read. An encoder
+alone, the predictor is left out. The epsilon of the layer norms
 is what config.json says: transformers' default, 1e-12, is not I-JEPA's.
 """
 
@@ -51,7 +52,7 @@ OLD = {
     "mlp.fc1": "intermediate.dense",
     "mlp.fc2": "output.dense",
 }
-"""The layers of a block: official names, with `qkv` in three, and those of transformers since version 5 and before."""
+"""The layers of a block: official names, with `qkv` in three, and those of transformers in version 5 and on disk."""
 
 
 def matches(source: Source) -> bool:
@@ -113,8 +114,8 @@ def to_official(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
 
 
 def from_official(tensors: Mapping[str, Tensor], depth: int) -> dict[str, Tensor]:
-    """Tensors under transformers' names, `qkv` cut into three."""
-    own = names(depth, NEW, "layers.")
+    """Tensors under transformers' names, `qkv` cut into three: the older names, which its version 5 still writes."""
+    own = names(depth, OLD, "encoder.layer.")
     result = {}
     for official, name in own.items():
         cut = re.search(r"\.attn\.([qkv])\.", official)

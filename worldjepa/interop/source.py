@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from functools import cached_property
@@ -146,13 +147,20 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
 
 def _read_torch(file: Path) -> Any:
     try:
-        # Mapped where the format allows it: the optimiser's state in an official file is never read from disk. Said at
-        # the call, weights_only holds whatever the environment says.
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+        # PyTorch warns of pickles that it does not write itself: they are either plain tensors or refused.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _plain_tensors(file)
     except _SPOILT as error:
         raise UserError(
             f"{file} is damaged, or holds more than plain tensors and is not opened: {_short(error)}"
         ) from error
+
+
+def _plain_tensors(file: Path) -> Any:
+    # Mapped where the format allows it: the optimiser's state in an official file is never read from disk. Said at the
+    # call, weights_only holds whatever the environment says.
+    return torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
