@@ -73,7 +73,10 @@ def data_config(
     chosen = compose_config("train", overrides, config_dirs).config
     given = {word.partition("=")[0].lstrip("+") for word in overrides}
     image = model.facts["image"]
-    implied = {"data.holdout": 0} if all_of_it else {}
+    # A preset for one's own data trains in mixed precision; what is read out of released weights should be exact.
+    implied: dict[str, object] = {"run.precision": "32-true"}
+    if all_of_it:
+        implied["data.holdout"] = 0
     if image is not None:
         implied |= {"data.channels": image[0], **({"data.size": image[1]} if image[1] == image[2] else {})}
     more = [

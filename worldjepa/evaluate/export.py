@@ -172,12 +172,12 @@ def _names_file(out: Path, first: int) -> Path:
 def _finish(wanted: Wanted, facts: dict[str, Any]) -> str:
     """Put the parts together."""
     out = wanted.out
-    lists = [json.loads(file.read_text()) for file in sorted((out / PARTS).glob("*.json"))]
+    lists = [json.loads(file.read_text()) for file in sorted((out / PARTS).glob("[0-9]*.json"))]
     names = [name for one in lists for name in one["names"]]
     unreadable = [name for one in lists for name in one["unreadable"]]
     if not names:
         raise UserError(f"none of {facts['total']} observations can be read, beginning with {unreadable[0]}")
-    arrays = [np.load(file, mmap_mode="r", allow_pickle=False) for file in sorted((out / PARTS).glob("*.npy"))]
+    arrays = [np.load(file, mmap_mode="r", allow_pickle=False) for file in sorted((out / PARTS).glob("[0-9]*.npy"))]
     shape = (len(names), *arrays[0].shape[1:])
     if wanted.layout == "npy":
         file = out / "embeddings.npy"
