@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from worldjepa.interfaces import Encoder, MaskSampler, Objective, Predictor, TargetEncoder, Tokenizer
+    from worldjepa.interop import Pretrained, load, save
     from worldjepa.jepa import JEPA
     from worldjepa.types import Batch, Grid, Masks, Tokens
 
@@ -21,16 +22,20 @@ __all__ = [
     "Masks",
     "Objective",
     "Predictor",
+    "Pretrained",
     "TargetEncoder",
     "Tokenizer",
     "Tokens",
     "__version__",
+    "load",
+    "save",
 ]
 
 # PyTorch takes seconds to import, and `worldjepa --help` or a data script may never need it.
 _HOMES = {
     "types": ("Batch", "Grid", "Masks", "Tokens"),
     "interfaces": ("Encoder", "MaskSampler", "Objective", "Predictor", "TargetEncoder", "Tokenizer"),
+    "interop": ("Pretrained", "load", "save"),
     "jepa": ("JEPA",),
 }
 _HOME_OF = {name: f"worldjepa.{module}" for module, names in _HOMES.items() for name in names}

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import final
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from worldjepa.errors import UserError, suggest
 from worldjepa.interfaces import Encoder, Tokenizer
 from worldjepa.nn.blocks import NORM_EPS, Transformer
 from worldjepa.nn.init import Scheme, initialise
-from worldjepa.nn.positions import check_axes, sincos
+from worldjepa.nn.positions import Table, check_axes, sincos
 from worldjepa.types import Grid, Tokens
 
 
@@ -31,6 +31,9 @@ class ViT(Encoder):
         mlp_ratio: hidden width of the MLPs over `dim`.
         axes: the axes that the position code names, in order (`wh` for images).
         init: see `worldjepa.nn.init.initialise`.
+        norm_eps: epsilon of all layer norms.
+        positions: a stored position code in place of the formula; observations of another size than its own are placed
+            on its lattice, and it is interpolated there.
 
     Source: I-JEPA (arXiv 2301.08243), `src/models/vision_transformer.py` of its repository.
     """
@@ -44,6 +47,8 @@ class ViT(Encoder):
         mlp_ratio: float = 4.0,
         axes: str = "wh",
         init: Scheme = "normal",
+        norm_eps: float = NORM_EPS,
+        positions: Table | None = None,
     ) -> None:
         super().__init__()
         if dim % heads:
@@ -51,26 +56,42 @@ class ViT(Encoder):
         if tokenizer.dim != dim:
             raise UserError(f"the tokenizer makes tokens of width {tokenizer.dim}, the encoder expects {dim}")
         check_axes(dim, axes)
+        if positions is not None and positions.dim != dim:
+            raise UserError(f"the stored position code has width {positions.dim}, the encoder {dim}")
         self.dim = dim
         self.axes = axes
         self.tokenizer = tokenizer
-        self.blocks = Transformer(dim, depth, heads, mlp_ratio)
-        self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.positions = positions
+        self.blocks = Transformer(dim, depth, heads, mlp_ratio, norm_eps)
+        self.norm = nn.LayerNorm(dim, eps=norm_eps)
         initialise(self, init)
 
     def grid(self, obs_shape: Sequence[int]) -> Grid:
         """The tokenizer's lattice."""
         return self.tokenizer.grid(obs_shape)
 
+    def coordinates(self, obs_shape: Sequence[int]) -> Float[Tensor, "N 3"]:
+        """The coordinates of the lattice, or with a stored position code where it lies on the code's own."""
+        grid = self.grid(obs_shape)
+        return grid.pos() if self.positions is None else self.positions.coordinates(grid)
+
     def forward(self, obs: Tensor | Tokens, keep: Int[Tensor, "B C K"] | None = None) -> Tokens:
         """Encode all tokens, x `[B, N, D]`, or the kept ones of each context set on their own, x `[B, C, K, D]`."""
-        tokens = obs if isinstance(obs, Tokens) else self.tokenizer(obs)
-        tokens = Tokens(tokens.x + sincos(tokens.pos, self.dim, self.axes).to(tokens.x.dtype), tokens.pos)
+        tokens = obs if isinstance(obs, Tokens) else self._tokens(obs)
+        code = sincos(tokens.pos, self.dim, self.axes) if self.positions is None else self.positions(tokens.pos)
+        tokens = Tokens(tokens.x + code.to(tokens.x.dtype), tokens.pos)
         if keep is None:
             return Tokens(self.norm(self.blocks(tokens.x)), tokens.pos)
         kept = tokens.select(keep)  # [B, C, K, D]
         x = self.norm(self.blocks(kept.x.flatten(0, 1)))  # [B*C, K, D]
         return Tokens(x.unflatten(0, keep.shape[:2]), kept.pos)
+
+    def _tokens(self, obs: Tensor) -> Tokens:
+        tokens: Tokens = self.tokenizer(obs)
+        if self.positions is None:
+            return tokens
+        pos = self.positions.coordinates(self.grid(obs.shape[1:]), obs.device)  # [N, 3]
+        return Tokens(tokens.x, pos.expand(len(obs), -1, -1))
 
 
 @final

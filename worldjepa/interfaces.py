@@ -58,6 +58,10 @@ class Encoder(nn.Module, ABC):
     def grid(self, obs_shape: Sequence[int]) -> Grid:
         """The lattice that the representations of an observation of this shape stand on."""
 
+    def coordinates(self, obs_shape: Sequence[int]) -> Float[Tensor, "N 3"]:
+        """Where the representations of an observation of this shape stand: by default, the coordinates of the lattice."""
+        return self.grid(obs_shape).pos()
+
 
 class Predictor(nn.Module, ABC):
     """Answers questions about positions from what the encoder saw."""

@@ -12,7 +12,7 @@ from worldjepa.errors import UserError
 from worldjepa.interfaces import Predictor
 from worldjepa.nn.blocks import NORM_EPS, Transformer
 from worldjepa.nn.init import Scheme, initialise
-from worldjepa.nn.positions import check_axes, sincos
+from worldjepa.nn.positions import Table, check_axes, sincos
 from worldjepa.types import Tokens
 
 
@@ -30,6 +30,7 @@ class MaskTokenViT(Predictor):
         mlp_ratio: hidden width of the MLPs over `dim`.
         axes: the axes that the position code names, in order.
         init: see `worldjepa.nn.init.initialise`.
+        positions: a stored position code in place of the formula, on the same lattice as the encoder's.
 
     Source: I-JEPA (arXiv 2301.08243), `src/models/vision_transformer.py` of its repository.
     """
@@ -43,13 +44,17 @@ class MaskTokenViT(Predictor):
         mlp_ratio: float = 4.0,
         axes: str = "wh",
         init: Scheme = "normal",
+        positions: Table | None = None,
     ) -> None:
         super().__init__()
         if dim % heads:
             raise UserError(f"predictor width {dim} does not divide among {heads} heads")
         check_axes(dim, axes)
+        if positions is not None and positions.dim != dim:
+            raise UserError(f"the stored position code has width {positions.dim}, the predictor {dim}")
         self.dim = dim
         self.axes = axes
+        self.positions = positions
         self.predictor_embed = nn.Linear(input_dim, dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.predictor_blocks = Transformer(dim, depth, heads, mlp_ratio)
@@ -64,10 +69,13 @@ class MaskTokenViT(Predictor):
             raise ValueError("MaskTokenViT takes no condition; choose a predictor that does")
         b, m, q, _ = query.shape
         seen = self.predictor_embed(context.x)  # [B, C, K, P]
-        seen = seen + sincos(context.pos, self.dim, self.axes).to(seen.dtype)
+        seen = seen + self._code(context.pos).to(seen.dtype)
         seen = seen.expand(b, m, *seen.shape[2:])  # [B, M, K, P]
-        asked = self.mask_token.to(seen.dtype) + sincos(query, self.dim, self.axes).to(seen.dtype)  # [B, M, Q, P]
+        asked = self.mask_token.to(seen.dtype) + self._code(query).to(seen.dtype)  # [B, M, Q, P]
         x = torch.cat([seen, asked], dim=2).flatten(0, 1)  # [B*M, K+Q, P]
         x = self.predictor_blocks(x, queries=q)  # [B*M, Q, P]
         x = self.predictor_proj(self.predictor_norm(x)).unflatten(0, (b, m))  # [B, M, Q, D]
         return Tokens(x, query)
+
+    def _code(self, pos: Float[Tensor, "*b N 3"]) -> Float[Tensor, "*b N {self.dim}"]:
+        return sincos(pos, self.dim, self.axes) if self.positions is None else self.positions(pos)

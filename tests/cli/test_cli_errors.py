@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from worldjepa.cli import main
+from worldjepa.interop.sizes import Ask
 
 from .conftest import write
 
@@ -196,13 +197,14 @@ def test_train_hands_over_what_was_composed(toy: Path, cwd: Path, monkeypatch: p
     calls: list[tuple[object, ...]] = []
     monkeypatch.setitem(sys.modules, "worldjepa.train.run", fake_module(train=lambda *given: calls.append(given) or 7))
     assert main(["train", "data.root=x", "run.steps=3"]) == 7
-    ((config, run, optim, probe, overrides, notes),) = calls
+    ((config, run, optim, probe, overrides, notes, weights),) = calls
     assert config.arch.encoder.dim == 1280
     assert (run.steps, run.epochs) == (3, None)
     assert optim.betas == (0.9, 0.95)
     assert probe.knn_k == 20
     assert overrides == ["data=folder", "preset=reference", "data.root=x", "+run.steps=3", "run.epochs=null"]
     assert len(notes) == 3
+    assert callable(weights)
 
 
 def test_eval_hands_over_its_words(toy: Path, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +215,7 @@ def test_eval_hands_over_its_words(toy: Path, cwd: Path, monkeypatch: pytest.Mon
     (cwd / "last.ckpt").touch()
     words = ["checkpoint=last.ckpt", "out=numbers.json", "data=folder", "data.root=a=b", "probe.knn_k=3"]
     assert main(["eval", *words, "allow=mine.,yours.", "--config-dir", str(cwd)]) == 0
-    assert calls == [(Path("last.ckpt"), words[2:], [cwd], Path("numbers.json"), ["mine.", "yours."])]
+    assert calls == [(Path("last.ckpt"), words[2:], [cwd], Path("numbers.json"), Ask(allow=["mine.", "yours."]))]
 
 
 def test_the_configuration_is_printed(toy: Path, cwd: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,8 @@ from worldjepa.errors import UserError, suggest
 VERBS = {
     "train": "train a model: worldjepa train [key=value ...]",
     "eval": "measure a trained model: worldjepa eval checkpoint=PATH [key=value ...]",
+    "embed": "write representations of your data: worldjepa embed checkpoint=PATH data.root=FOLDER out=FOLDER",
+    "export": "write a model for transformers or timm: worldjepa export checkpoint=PATH format=hf out=FOLDER",
     "replay": "repeat a step that went wrong: worldjepa replay FOLDER",
     "list": "show the groups and options to choose from: worldjepa list [GROUP | keys]",
     "config": "print the configuration that `train` would use: worldjepa config [key=value ...]",

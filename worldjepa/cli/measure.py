@@ -2,56 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from torch import nn
 
 from worldjepa.cli.compose import compose_config
-from worldjepa.cli.schema import locate
+from worldjepa.cli.embedding import data_config
 from worldjepa.cli.validate import settings, validate
-from worldjepa.data import DataSource
 from worldjepa.errors import UserError
 from worldjepa.evaluate.judge import Judge, Scores, table
-from worldjepa.interfaces import Encoder, MaskSampler
+from worldjepa.interfaces import Encoder
+from worldjepa.interop import load, runs
+from worldjepa.interop.build import instantiated
+from worldjepa.interop.saved import refuse
+from worldjepa.interop.sizes import Ask
+from worldjepa.interop.source import CONFIG, WEIGHTS
 from worldjepa.jepa import JEPA
 from worldjepa.train import checkpoint
 from worldjepa.train.build import build_model, build_source
 from worldjepa.train.folder import write_json
 from worldjepa.train.logs import screen_console
-
-MOST_CONFIG = 1 << 20
-"""Bytes of configuration that are read at most."""
-
-TRUSTED = ("worldjepa.", "modalities.", "torch.")
-"""Where the classes come from that a checkpoint's configuration may construct, unless the user allows more."""
-
-PARTS = (nn.Module, MaskSampler, DataSource)
-"""And what they are."""
+from worldjepa.train.trusted import read_config, restrict
 
 
-def evaluate(
-    path: Path, overrides: Sequence[str], config_dirs: Sequence[Path], out: Path | None, allow: Sequence[str] = ()
-) -> int:
+def evaluate(path: Path, overrides: Sequence[str], config_dirs: Sequence[Path], out: Path | None, ask: Ask) -> int:
     """Print the table of a checkpoint and write it as JSON if asked to.
 
     Args:
-        path: a checkpoint or a run folder.
+        path: a checkpoint or a run folder of ours, or released weights of any known layout.
         overrides: `data`, `probe` and `run` words that replace what the checkpoint says.
         config_dirs: further folders with options.
         out: where to write the numbers.
-        allow: prefixes of classes that the checkpoint's configuration may construct besides our own.
+        ask: what the user says about the weights.
 
     Raises:
         UserError: the checkpoint is damaged, does not fit, or names classes that are not allowed.
     """
+    if not runs.is_ours(path) and not is_empty_run(path):
+        return evaluate_released(path, overrides, config_dirs, out, ask)
     folder = checkpoint.locate(path)
+    refuse(ask, str(folder))
+    if ask.which != Ask().which:
+        raise UserError(f"which={ask.which}: eval measures the encoder that a run is used with; leave which out")
     saved = read_config(folder)
-    restrict(saved, allow)
+    restrict(saved, ask.allow)
     config = replace(saved, overrides, config_dirs)
     validate(config)
     run, _, probe = settings(config)
@@ -68,31 +65,48 @@ def evaluate(
     checkpoint.load_model(folder, model)
     steps = checkpoint.read_state(folder)["step"]
     rows[f"trained encoder ({steps} steps)"] = judge.encoder(released(model))
-    screen_console().print(table({name: scores for name, scores in rows.items() if scores}, title=str(folder)))
-    if out is not None:
-        write_json(out, {"checkpoint": str(folder), "steps": steps, "scores": rows})
+    show(rows, str(folder), steps, out)
     return 0
 
 
-def read_config(folder: Path) -> DictConfig:
-    """The configuration in a checkpoint.
+def evaluate_released(
+    path: Path, overrides: Sequence[str], config_dirs: Sequence[Path], out: Path | None, ask: Ask
+) -> int:
+    """The same for weights that bring no data with them; the data are those of the words.
 
     Raises:
-        UserError: it is not one.
+        UserError: the weights cannot be loaded, no data are named, or they do not fit.
     """
-    import yaml  # type: ignore[import-untyped]
+    if not any(word.partition("=")[0].split(".")[0] == "data" for word in overrides):
+        raise UserError(f"{path} brings no data with it: give data.root=FOLDER, or data=OPTION (`worldjepa list data`)")
+    model = load(path, ask.arch, ask.heads, ask.which, ask.allow)
+    config = data_config(model, overrides, config_dirs)
+    run, _, probe = settings(config)
+    if run.threads is not None:
+        torch.set_num_threads(run.threads)
+    fabric = Fabric(accelerator=run.accelerator, devices=1, precision=run.precision)
+    source = build_source(config)
+    judge = Judge(probe, source.probe(), source.train(), fabric.device, fabric.autocast)
+    model.encoder.grid(source.train().shape)  # says in its own words what does not fit
+    torch.manual_seed(int(config.seed))
+    untrained = instantiated(model.facts["encoder"], Encoder, str(path))  # type: ignore[type-abstract]
+    rows: dict[str, Scores] = {"chance": judge.chance(), "raw input": judge.raw_input()}
+    rows["untrained encoder"] = judge.encoder(untrained.to(fabric.device))
+    rows["trained encoder"] = judge.encoder(model.encoder.to(fabric.device))
+    show(rows, str(path), model.facts["steps"], out)
+    return 0
 
-    file = folder / "config.yaml"
-    if file.stat().st_size > MOST_CONFIG:
-        raise UserError(f"{file} has more than {MOST_CONFIG:,} bytes")
-    try:
-        saved = OmegaConf.load(file)
-    # What YAML's safe loader and OmegaConf say of text, tags and nesting that they do not accept.
-    except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{file} is not a configuration: {error}") from error
-    if not isinstance(saved, DictConfig):
-        raise UserError(f"{file} is not a configuration: it holds no keys")
-    return saved
+
+def is_empty_run(path: Path) -> bool:
+    """Whether a folder holds nothing that could be a model: then the message of our own checkpoints says it best."""
+    return path.is_dir() and not any((path / name).exists() for name in (CONFIG, *WEIGHTS))
+
+
+def show(rows: dict[str, Scores], title: str, steps: int | None, out: Path | None) -> None:
+    """Print the table, and write it as JSON if asked to."""
+    screen_console().print(table({name: scores for name, scores in rows.items() if scores}, title=title))
+    if out is not None:
+        write_json(out, {"checkpoint": title, "steps": steps, "scores": rows})
 
 
 def released(model: JEPA) -> Encoder:
@@ -116,40 +130,3 @@ def replace(saved: DictConfig, overrides: Sequence[str], config_dirs: Sequence[P
     merged = OmegaConf.merge(config, OmegaConf.from_dotlist(rest))
     assert isinstance(merged, DictConfig)
     return merged
-
-
-def restrict(config: DictConfig, allow: Sequence[str]) -> None:
-    """Refuse a configuration that constructs anything but our own parts and what is allowed: to construct is to run code.
-
-    Raises:
-        UserError: names the key and the class.
-    """
-    for key, target in targets(OmegaConf.to_container(config)):
-        if not str(target).startswith(tuple(allow)) and not ours(str(target), key):
-            raise UserError(
-                f"the checkpoint's configuration would construct {target} (at {key}), which is not one of ours; "
-                f"if you trust it, say allow={str(target).split('.')[0]}."
-            )
-
-
-def ours(target: str, key: str) -> bool:
-    """Whether a target is a part of a model or of its data that is defined where we trust.
-
-    The name alone does not say: `torch.hub.load` runs code of others, and a module has all that it imports as attributes.
-    """
-    if not target.startswith(TRUSTED):
-        return False
-    part = locate(target, key)
-    return isinstance(part, type) and issubclass(part, PARTS) and part.__module__.startswith(TRUSTED)
-
-
-def targets(node: object, key: str = "") -> Iterator[tuple[str, object]]:
-    """All `_target_` values of nested containers with the dotted keys they stand at."""
-    if isinstance(node, dict):
-        if "_target_" in node:
-            yield key or "the top level", node["_target_"]
-        for name, value in node.items():
-            yield from targets(value, f"{key}.{name}" if key else str(name))
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            yield from targets(value, f"{key}.{index}")

@@ -34,10 +34,10 @@ def run(words: Sequence[str]) -> int:
         raise not_there("replay", path)
     from omegaconf import DictConfig, OmegaConf
 
-    from worldjepa.cli.measure import read_config, restrict
     from worldjepa.cli.validate import settings, validate
     from worldjepa.train import checkpoint
     from worldjepa.train.replay import replay
+    from worldjepa.train.trusted import read_config, restrict
 
     config = read_config(checkpoint.locate(path))
     restrict(config, allow)

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import inspect
-import pkgutil
 import sys
 import typing
-from collections.abc import Callable, Iterable, Mapping
-from types import ModuleType, SimpleNamespace
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
-from worldjepa.errors import UserError, suggest
+from worldjepa.train.locate import locate
 from worldjepa.train.settings import OptimSettings, ProbeSettings, RunSettings
+
+__all__ = [
+    "HYDRA_KEYS",
+    "SETTINGS",
+    "Parameter",
+    "Schema",
+    "callable_schema",
+    "locate",
+    "resolve",
+    "schema_of",
+    "settings_schema",
+]
 
 SETTINGS: Mapping[str, type] = {"run": RunSettings, "optim": OptimSettings, "probe": ProbeSettings}
 """The groups that belong to no constructor, with the dataclasses that describe them."""
@@ -90,55 +100,3 @@ def _namespace(constructor: Callable[..., object]) -> Mapping[str, Any]:
         owner = constructor if owner is object else owner
     module = sys.modules.get(getattr(owner, "__module__", ""))
     return vars(module) if module else {}
-
-
-def locate(target: str, where: str) -> Callable[..., object]:
-    """Import what a `_target_` names.
-
-    Args:
-        target: a dotted path, `package.module.Class`.
-        where: the dotted key of the node, for messages.
-
-    Raises:
-        UserError: no such module or attribute, it needs a package that is not installed, or it cannot be called.
-    """
-    place = f"{where}._target_={target}"
-    found: object = None
-    path = ""
-    for part in target.split("."):
-        before, path = path, f"{path}.{part}" if path else part
-        if found is not None and hasattr(found, part):
-            found = getattr(found, part)
-        elif found is None or isinstance(found, ModuleType):
-            found = _import(path, before, found, place)
-        else:
-            raise UserError(f"{place}: '{before}' has no '{part}'{suggest(part, _public(found))}")
-    if not callable(found):
-        raise UserError(f"{place}: this is not a class or function; a _target_ is written package.module.Class")
-    return found
-
-
-def _import(path: str, before: str, parent: ModuleType | None, place: str) -> ModuleType:
-    try:
-        return importlib.import_module(path)
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        part = path.rpartition(".")[2]
-        if missing in (path, before):
-            raise UserError(f"{place}: {_no_module(part, before, parent)}") from error
-        raise UserError(
-            f"{place}: {path} needs the package '{missing}', which is not installed; see `worldjepa doctor`"
-        ) from error
-
-
-def _no_module(part: str, before: str, parent: ModuleType | None) -> str:
-    if parent is None:
-        return f"there is no package '{part}'{suggest(part, ('worldjepa', 'modalities', 'torch'))}"
-    return f"'{before}' has no '{part}'{suggest(part, _public(parent))}"
-
-
-def _public(owner: object) -> Iterable[str]:
-    names = {name for name in dir(owner) if not name.startswith("_")}
-    if isinstance(owner, ModuleType) and hasattr(owner, "__path__"):
-        names |= {module.name for module in pkgutil.iter_modules(owner.__path__) if not module.name.startswith("_")}
-    return names

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from worldjepa.cli.arguments import parse
+
+if TYPE_CHECKING:
+    from worldjepa.jepa import JEPA
 
 HELP = """
 usage: worldjepa train [key=value ...] [--config-dir DIR ...] [--cfg job [--resolve]]
@@ -46,4 +50,11 @@ def run(words: Sequence[str]) -> int:
     run_settings, optim, probe = settings(composed.config)
     from worldjepa.train.run import train
 
-    return train(composed.config, run_settings, optim, probe, composed.overrides, composed.notes)
+    return train(composed.config, run_settings, optim, probe, composed.overrides, composed.notes, _weights)
+
+
+def _weights(path: str, model: JEPA) -> list[str]:
+    """Weights from a checkpoint of any layout. The layouts are only imported when a run starts from one."""
+    from worldjepa.interop.start import start_from
+
+    return start_from(path, model)

@@ -56,11 +56,11 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Attention and MLP, each after a layer norm and added to its input."""
 
-    def __init__(self, dim: int, heads: int, mlp_ratio: float) -> None:
+    def __init__(self, dim: int, heads: int, mlp_ratio: float, norm_eps: float = NORM_EPS) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.norm1 = nn.LayerNorm(dim, eps=norm_eps)
         self.attn = Attention(dim, heads)
-        self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
         self.mlp = Mlp(dim, round(dim * mlp_ratio))
 
     def forward(self, x: Float[Tensor, "B N D"], queries: int | None = None) -> Float[Tensor, "B Q D"]:
@@ -74,8 +74,8 @@ class Block(nn.Module):
 class Transformer(nn.ModuleList):
     """A stack of blocks. It is its own list, so that parameters are named `blocks.0.…` where it is called `blocks`."""
 
-    def __init__(self, dim: int, depth: int, heads: int, mlp_ratio: float = 4.0) -> None:
-        super().__init__(Block(dim, heads, mlp_ratio) for _ in range(depth))
+    def __init__(self, dim: int, depth: int, heads: int, mlp_ratio: float = 4.0, norm_eps: float = NORM_EPS) -> None:
+        super().__init__(Block(dim, heads, mlp_ratio, norm_eps) for _ in range(depth))
         self.checkpointing = False
         """Recompute activations in the backward pass instead of keeping them."""
 

@@ -272,6 +272,15 @@ def load_model(path: Path, model: nn.Module) -> None:
     _stored(path, "model").copy_to(model.state_dict())
 
 
+def model_tensors(path: Path) -> dict[str, Tensor]:
+    """All of a checkpoint's weights by name, shards put together.
+
+    Raises:
+        UserError: a file cannot be read, or pieces are missing.
+    """
+    return _stored(path, "model").values()
+
+
 def load_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
     """Restore the moments of every parameter, on the parameter's device.
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from signal import SIGUSR1
@@ -48,6 +48,7 @@ def train(
     probe: ProbeSettings,
     overrides: list[str],
     notes: list[str],
+    weights: Weights | None = None,
 ) -> int:
     """Train what `config` describes and return the exit code, see `worldjepa.train.exits`.
 
@@ -58,6 +59,7 @@ def train(
         probe: what to measure on the way.
         overrides: what the user asked for, to be kept in the run folder.
         notes: choices made for the user, to be shown.
+        weights: fills the model from `run.init_from` and returns lines for the user; by default from a checkpoint of ours.
 
     Raises:
         UserError: something asked for cannot be had. Nothing is written before the first step can be taken.
@@ -76,7 +78,7 @@ def train(
             watch = stack.enter_context(Watch(team, out / ".team", run.comm_timeout))
             stop = stack.enter_context(Stop(signals.kill_children))
             try:
-                job = team.together(partial(prepare, config, run, optim, probe, out, team))
+                job = team.together(partial(prepare, config, run, optim, probe, out, team, weights or own_weights))
                 return team.depart(carry_out(job, run, overrides, notes, watch, stop))
             except RuntimeError as error:
                 if not watch.failed(error):
@@ -87,6 +89,20 @@ def train(
                 raise
             return 0  # the first process says it
     raise AssertionError("unreachable")
+
+
+Weights = Callable[[str, JEPA], list[str]]
+
+
+def own_weights(path: str, model: JEPA) -> list[str]:
+    """Fill a model from a run folder or checkpoint of ours.
+
+    Raises:
+        UserError: there is none, or it does not fit.
+    """
+    origin = checkpoint.locate(Path(path).expanduser())
+    checkpoint.load_model(origin, model)
+    return [f"weights from {origin}; everything else begins anew"]
 
 
 def claim(out: Path, run: RunSettings, stack: contextlib.ExitStack) -> Path:
@@ -129,7 +145,13 @@ class Job(NamedTuple):
 
 
 def prepare(
-    config: DictConfig, run: RunSettings, optim: OptimSettings, probe: ProbeSettings, out: Path, team: Team
+    config: DictConfig,
+    run: RunSettings,
+    optim: OptimSettings,
+    probe: ProbeSettings,
+    out: Path,
+    team: Team,
+    weights: Weights,
 ) -> Job:
     """Build everything and load the checkpoint that the run goes on from or begins with.
 
@@ -175,9 +197,7 @@ def prepare(
             )
         notes += other_machine(state.get("machine", {}), machine(team))
     elif run.init_from is not None:
-        origin = team.lead(lambda: checkpoint.locate(Path(str(run.init_from))))
-        checkpoint.load_model(origin, model)
-        notes.append(f"weights from {origin}; everything else begins anew")
+        notes += weights(run.init_from, model)
 
     splits = source.probe() if probe.enabled else None
     judge = Judge(probe, splits, observations, fabric.device, fabric.autocast)

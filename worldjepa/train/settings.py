@@ -59,7 +59,8 @@ class RunSettings:
     allow_mismatch: list[str] = field(default_factory=list)
     """Keys that may differ from those of the checkpoint to go on from, such as `optim.lr` or all of `masks`."""
     init_from: str | None = None
-    """A run folder or checkpoint whose weights a new run starts from; its optimiser, data order and step do not matter."""
+    """A run folder, checkpoint or released file of any known layout whose weights a new run starts from; its optimiser, data
+    order and step do not matter."""
     requeue: bool = True
     """Under SLURM, SIGUSR1 also puts the job back into the queue."""
     max_bad_steps: int = 10

@@ -160,6 +160,16 @@ class Stored:
             told = "; ".join(f"{len(some)} {what}: {', '.join(some[:5])}" for what, some in parts if some)
             raise UserError(f"{self.path / self.kind} does not fit this {self.kind}: {told}")
 
+    def values(self) -> dict[str, Tensor]:
+        """All tensors, whole."""
+        parts: dict[str, list[Tensor]] = {}
+        for file in dict.fromkeys(one.file for found in self.pieces.values() for one in found):
+            with _opened(file) as saved:
+                for name, found in self.pieces.items():
+                    if any(one.file == file for one in found):
+                        parts.setdefault(name, []).append(saved.get_tensor(name))
+        return {name: some[0] if len(some) == 1 else torch.cat(some) for name, some in parts.items()}
+
     @torch.no_grad()
     def copy_to(self, own: Mapping[str, Tensor]) -> None:
         """Copy all values; nothing is touched if anything does not fit. Each process reads the rows that it holds.

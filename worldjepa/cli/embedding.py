@@ -1,0 +1,100 @@
+"""The work of `worldjepa embed`: the data, the device, the bar."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from omegaconf import DictConfig, OmegaConf
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from worldjepa.cli.compose import compose_config
+from worldjepa.cli.validate import settings, validate
+from worldjepa.errors import UserError
+from worldjepa.evaluate.export import Wanted, write_embeddings
+from worldjepa.interop import Pretrained
+from worldjepa.train.build import build_source
+from worldjepa.train.logs import screen_console
+
+
+def embed_data(
+    model: Pretrained, checkpoint: str, overrides: Sequence[str], config_dirs: Sequence[Path], wanted: Wanted
+) -> int:
+    """Embed what the overrides name and return the exit code.
+
+    Raises:
+        UserError: the data cannot be had, do not fit the model, or the folder belongs to other embeddings.
+    """
+    config = data_config(model, overrides, config_dirs, all_of_it=True)
+    run, _, _ = settings(config)
+    if run.threads is not None:
+        torch.set_num_threads(run.threads)
+    observations = build_source(config).train()
+    model.encoder.grid(observations.shape)  # says in its own words what does not fit
+    fabric = Fabric(accelerator=run.accelerator, devices=1, precision=run.precision)
+    encoder = model.encoder.to(fabric.device)
+    identity = {"checkpoint": str(checkpoint), "weights": fingerprint(model), "data": observations.fingerprint()}
+    identity["precision"] = run.precision
+    console = screen_console()
+    columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("embed", total=len(observations))
+        told = write_embeddings(
+            encoder,
+            observations,
+            wanted,
+            identity,
+            run.batch_size,
+            fabric.device,
+            fabric.autocast,
+            lambda done: bar.update(task, completed=done),
+        )
+    console.print(told)
+    return 0
+
+
+def data_config(
+    model: Pretrained, overrides: Sequence[str], config_dirs: Sequence[Path], all_of_it: bool = False
+) -> DictConfig:
+    """The configuration of data and run for a model that brings none; views as large as the model was trained on.
+
+    Args:
+        model: the model.
+        overrides: the user's words.
+        config_dirs: more folders with options.
+        all_of_it: hold nothing out of a folder.
+
+    Raises:
+        UserError: a word is wrong.
+    """
+    chosen = compose_config("train", overrides, config_dirs).config
+    given = {word.partition("=")[0].lstrip("+") for word in overrides}
+    image = model.facts["image"]
+    # A preset for one's own data trains in mixed precision; what is read out of released weights should be exact.
+    implied: dict[str, object] = {"run.precision": "32-true"}
+    if all_of_it:
+        implied["data.holdout"] = 0
+    if image is not None:
+        implied |= {"data.channels": image[0], **({"data.size": image[1]} if image[1] == image[2] else {})}
+    more = [
+        f"{key}={value}"
+        for key, value in implied.items()
+        if key not in given and OmegaConf.select(chosen, key) is not None
+    ]
+    config = compose_config("train", [*overrides, *more], config_dirs).config
+    validate(config)
+    if not isinstance(config, DictConfig):
+        raise UserError("the configuration holds no keys")
+    return config
+
+
+def fingerprint(model: Pretrained) -> str:
+    """SHA-256 over the names and values of all weights of the encoder."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,34 @@
+"""All layouts that can be read. To add one: a file with a `LAYOUT`, and its line here. The first that matches is taken."""
+
+from __future__ import annotations
+
+from worldjepa.errors import UserError
+from worldjepa.interop import huggingface, ijepa, runs, saved, timm_vit
+from worldjepa.interop.layout import Layout
+from worldjepa.interop.source import Source
+
+LAYOUTS: tuple[Layout, ...] = (
+    runs.LAYOUT,
+    saved.LAYOUT,
+    huggingface.LAYOUT,
+    ijepa.LAYOUT,
+    timm_vit.LAYOUT,
+)
+
+
+def detect(source: Source) -> Layout:
+    """The layout of a file or folder.
+
+    Raises:
+        UserError: it is none that is known; or it cannot be read at all.
+    """
+    for layout in LAYOUTS:
+        if layout.matches(source):
+            return layout
+    names = sorted(source.keys)
+    holds = f"it holds {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}" if names else "it holds no weights"
+    kind = source.config.get("model_type")
+    said = f"; its config.json says model_type={str(kind)[:40]}" if kind is not None else ""
+    raise UserError(
+        f"{source.path} has none of the layouts that are known ({', '.join(one.name for one in LAYOUTS)}): {holds}{said}"
+    )
