@@ -22,7 +22,7 @@ from worldjepa.evaluate.judge import Judge
 from worldjepa.interfaces import MaskSampler
 from worldjepa.jepa import JEPA
 from worldjepa.nn.blocks import Block, Transformer
-from worldjepa.train import checkpoint, exits, folder, identity, logs, replay, signals
+from worldjepa.train import allocator, checkpoint, exits, folder, identity, logs, replay, signals
 from worldjepa.train.build import build_model, build_sampler, build_source
 from worldjepa.train.feed import Feed
 from worldjepa.train.gradient import Gradient, clip, norm_of
@@ -137,6 +137,8 @@ def prepare(
         UserError: something asked for cannot be had, or the checkpoint belongs to another run.
     """
     fabric = team.fabric
+    if fabric.device.type == "cpu":
+        allocator.keep_freed_memory()
     seed = int(config.seed)
     source = build_source(config)
     observations = source.train()
