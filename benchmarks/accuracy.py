@@ -97,6 +97,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=600, help="of the plain recipe")
     parser.add_argument("--out", type=Path, default=Path("outputs/accuracy"))
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--table", action="store_true", help="train nothing, only show what there is")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -104,8 +105,8 @@ def main() -> None:
     steps = plan(options.steps, options.out)
     if not options.table:
         for seed in options.seeds:
-            for name, words in VARIANTS.items():
-                train(options.out / f"{slug(name)}-{seed}", seed, int(steps[name]["steps"]), words)
+            for name in options.variants:
+                train(options.out / f"{slug(name)}-{seed}", seed, int(steps[name]["steps"]), VARIANTS[name])
     show(options.out, options.seeds, steps)
 
 

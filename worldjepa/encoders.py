@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import final
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from worldjepa.errors import UserError, suggest
@@ -64,13 +64,18 @@ class ViT(Encoder):
 
     def forward(self, obs: Tensor | Tokens, keep: Int[Tensor, "B C K"] | None = None) -> Tokens:
         """Encode all tokens, x `[B, N, D]`, or the kept ones of each context set on their own, x `[B, C, K, D]`."""
-        tokens = obs if isinstance(obs, Tokens) else self.tokenizer(obs)
-        tokens = Tokens(tokens.x + sincos(tokens.pos, self.dim, self.axes).to(tokens.x.dtype), tokens.pos)
         if keep is None:
-            return Tokens(self.norm(self.blocks(tokens.x)), tokens.pos)
-        kept = tokens.select(keep)  # [B, C, K, D]
-        x = self.norm(self.blocks(kept.x.flatten(0, 1)))  # [B*C, K, D]
-        return Tokens(x.unflatten(0, keep.shape[:2]), kept.pos)
+            tokens = obs if isinstance(obs, Tokens) else self.tokenizer(obs)
+            return Tokens(self._blocks(tokens), tokens.pos)
+        kept = obs.select(keep) if isinstance(obs, Tokens) else self.tokenizer.visible(obs, keep)  # [B, C, K, D]
+        # Folded before the sum: `torch.compile` takes a tensor of its own and a view of another for two cases.
+        folded = self._blocks(Tokens(kept.x.flatten(0, 1), kept.pos.flatten(0, 1)))  # [B*C, K, D]
+        return Tokens(folded.unflatten(0, keep.shape[:2]), kept.pos)
+
+    def _blocks(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
+        x = tokens.x + sincos(tokens.pos, self.dim, self.axes).to(tokens.x.dtype)
+        out: Tensor = self.norm(self.blocks(x))
+        return out
 
 
 @final

@@ -86,7 +86,7 @@ class MaskTokenViT(Predictor):
         seen = seen + sincos(context.pos, self.dim, self.axes).to(seen.dtype)
         seen = seen.expand(b, m, *seen.shape[2:])  # [B, M, K, P]
         asked = self.mask_token.to(seen.dtype) + sincos(query, self.dim, self.axes).to(seen.dtype)  # [B, M, Q, P]
-        x = torch.cat([seen, asked], dim=2).flatten(0, 1)  # [B*M, K+Q, P]
+        x = torch.cat([seen.flatten(0, 1), asked.flatten(0, 1)], dim=1)  # [B*M, K+Q, P]
         x = self.predictor_blocks(x, queries=q)  # [B*M, Q, P]
         out: Tensor = self.predictor_proj(self.predictor_norm(x))
         return out.unflatten(0, (b, m))  # [B, M, Q, D]

@@ -523,6 +523,10 @@ def draw_masks(sampler: MaskSampler, grid: Grid, batch: int, seed: int, step: in
 
 def switch_on(model: JEPA, run: RunSettings) -> None:
     """Switch on recomputation and compilation of the transformer blocks, as the settings say."""
+    if run.compile:
+        # One graph for each role of a block (target, encoder, predictor, its last block, evaluation, mixed precision), and none
+        # for the lengths of the masks. Past PyTorch's limit of 8 it would go on uncompiled and say nothing.
+        torch._dynamo.config.recompile_limit = max(32, torch._dynamo.config.recompile_limit)
     for module in model.modules():
         if isinstance(module, Transformer):
             module.checkpointing = run.activation_checkpointing
