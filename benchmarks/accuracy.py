@@ -4,7 +4,7 @@
 
 First a training step of every variant is timed, all in turns. Then every variant trains for as much processor time as the plain
 recipe's `--steps` take, once per seed; what is in `--out` already is not done again, so an interrupted study goes on. Training
-is on `data=patterns`, one thread; the score is the linear probe on frozen features, its regulariser chosen on a validation split.
+is on `data=patterns`, one thread; the score is the linear probe on frozen features, its regulariser chosen on validation data.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ VARIANTS: dict[str, list[str]] = {
     "plain": [],
     "all targets in one sequence": ["predictor.joint=true"],
     "two contexts per target pass": ["masks.contexts=2"],
-    "target encoder in bfloat16": ["target.bfloat16=true"],
+    "target encoder in bfloat16": ["target.low_precision=true"],
     "batch 16": ["run.batch_size=16"],
     "everything in bfloat16": ["run.precision=bf16-mixed"],
 }

@@ -113,13 +113,11 @@ def serve(build: Callable[[Work], Step]) -> None:
     work = Work.load(Path(sys.argv[1]))
     torch.set_num_threads(1)
     step = build(work)
-    taken = 0
-    for line in sys.stdin:
+    for taken, line in enumerate(sys.stdin):
         clock = Clock(work.device, detailed=line.strip() != "whole")
         begun = clock.now()
         loss = step(taken % len(work.context), clock)
         seconds = clock.now() - begun
-        taken += 1
         answer = {"parts": clock.parts, "seconds": seconds, "loss": float(loss.detach()), "peak": peak(work.device)}
         print(json.dumps(answer), file=answers, flush=True)
 

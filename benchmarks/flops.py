@@ -41,7 +41,9 @@ def count(size: Size, context: int, targets: int, target: int, pruned: bool = Tr
     both = context + target
     last = block(width, both, target if pruned else both)
     predictor = 2 * context * size.dim * width
-    predictor += targets * ((size.predictor_depth - 1) * block(width, both, both) + last + 2 * target * size.dim * width)
+    predictor += targets * (
+        (size.predictor_depth - 1) * block(width, both, both) + last + 2 * target * size.dim * width
+    )
     return Flops(
         tokens * patch + size.depth * block(size.dim, tokens, tokens),
         (context if pruned else tokens) * patch + size.depth * block(size.dim, context, context),

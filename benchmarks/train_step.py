@@ -67,9 +67,7 @@ def prepare(size: Size, precision: str, device: str, compiled: bool, folder: Pat
     torch.manual_seed(0)
     model, side = model_of(size), size.image // size.patch
     sampler = MultiBlockOfficial(min_keep=size.min_keep)
-    draws = [
-        sampler(Grid(1, side, side), size.batch, torch.Generator().manual_seed(step))[0] for step in range(STEPS)
-    ]
+    draws = [sampler(Grid(1, side, side), size.batch, torch.Generator().manual_seed(step))[0] for step in range(STEPS)]
     weights = {name: value for name, value in model.state_dict().items() if not name.startswith("target.")}
     images = torch.randint(0, 256, (size.batch, 3, size.image, size.image), dtype=torch.uint8)
     return Work(
@@ -175,7 +173,9 @@ def main() -> None:
         base = 0.0
         for precision in options.precisions:
             with tempfile.TemporaryDirectory() as folder:
-                work = prepare(SIZES[name]._replace(batch=batch), precision, options.device, options.compile, Path(folder))
+                work = prepare(
+                    SIZES[name]._replace(batch=batch), precision, options.device, options.compile, Path(folder)
+                )
                 if options.profile:
                     profile(work, options.profile)
                     continue

@@ -70,7 +70,7 @@ class ViT(Encoder):
         kept = obs.select(keep) if isinstance(obs, Tokens) else self.tokenizer.visible(obs, keep)  # [B, C, K, D]
         # Folded before the sum: `torch.compile` takes a tensor of its own and a view of another for two cases.
         folded = self._blocks(Tokens(kept.x.flatten(0, 1), kept.pos.flatten(0, 1)))  # [B*C, K, D]
-        return Tokens(folded.unflatten(0, keep.shape[:2]), kept.pos)
+        return Tokens(folded.reshape(kept.x.shape), kept.pos)
 
     def _blocks(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
         x = tokens.x + sincos(tokens.pos, self.dim, self.axes).to(tokens.x.dtype)

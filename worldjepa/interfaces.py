@@ -34,7 +34,7 @@ class Tokenizer(nn.Module, ABC):
         """Return tokens x `[B, N, D]` with their positions on `self.grid(obs.shape[1:])`, in row-major order."""
 
     def visible(self, obs: Tensor, keep: Int[Tensor, "B C K"]) -> Tokens:
-        """Only the kept tokens of each context set, x `[B, C, K, D]`: what `self(obs).select(keep)` gives, which is the default.
+        """Only the kept tokens of each context set, x `[B, C, K, D]`: the same as `self(obs).select(keep)`, the default.
 
         A tokenizer that can make single tokens overrides this, so that tokens that nobody sees cost nothing.
         """

@@ -78,7 +78,8 @@ class MaskTokenViT(Predictor):
                 f"predictor.joint answers all targets from one context, but these masks make {context.x.shape[1]}"
             )
         every = query.flatten(1, 2).unsqueeze(1)  # [B, 1, M*Q, 3]
-        return Tokens(self._answer(context, every).unflatten(2, query.shape[1:3]).squeeze(1), query)
+        out = self._answer(context, every)  # [B, 1, M*Q, D]
+        return Tokens(out.reshape(*query.shape[:3], out.shape[-1]), query)
 
     def _answer(self, context: Tokens, query: Float[Tensor, "B M Q 3"]) -> Float[Tensor, "B M Q D"]:
         b, m, q, _ = query.shape
@@ -89,4 +90,4 @@ class MaskTokenViT(Predictor):
         x = torch.cat([seen.flatten(0, 1), asked.flatten(0, 1)], dim=1)  # [B*M, K+Q, P]
         x = self.predictor_blocks(x, queries=q)  # [B*M, Q, P]
         out: Tensor = self.predictor_proj(self.predictor_norm(x))
-        return out.unflatten(0, (b, m))  # [B, M, Q, D]
+        return out.reshape(b, m, q, out.shape[-1])  # [B, M, Q, D]

@@ -24,7 +24,7 @@ class EMA(TargetEncoder):
         start: momentum at step 0.
         end: momentum at step `steps`, reached linearly.
         normalise: layer-norm each answer over its features, without affine parameters.
-        bfloat16: encode in bfloat16 even where the rest of the step does not. No gradient passes here, so only the answers
+        low_precision: encode in bfloat16 even where the rest of the step does not. No gradient passes here, so only the answers
             are rounded; on a processor that makes the pass about twice as fast.
 
     Source: I-JEPA (arXiv 2301.08243), `src/train.py` of its repository.
@@ -37,7 +37,7 @@ class EMA(TargetEncoder):
         start: float = 0.996,
         end: float = 1.0,
         normalise: bool = True,
-        bfloat16: bool = False,
+        low_precision: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= start <= end <= 1:
@@ -47,7 +47,7 @@ class EMA(TargetEncoder):
         self.start = start
         self.end = end
         self.normalise = normalise
-        self.bfloat16 = bfloat16
+        self.low_precision = low_precision
 
     def momentum(self, step: int) -> float:
         """The momentum of the update after optimiser step `step`, 0-based."""
@@ -62,7 +62,7 @@ class EMA(TargetEncoder):
         return [tokens.select(mask.target) for mask in masks]
 
     def _encode(self, obs: Tensor | Tokens) -> Tokens:
-        if not self.bfloat16:
+        if not self.low_precision:
             return cast(Tokens, self.encoder(obs))
         device = obs.x.device if isinstance(obs, Tokens) else obs.device
         with torch.autocast(device.type, torch.bfloat16):

@@ -71,7 +71,7 @@ class Patches(Tokenizer):
         return Tokens(x, grid.pos(obs.device).expand(len(obs), -1, -1))
 
     def visible(self, obs: Num[Tensor, "B C H W"], keep: Int[Tensor, "B S K"]) -> Tokens:
-        """The kept tokens of each of S sets, x `[B, S, K, D]`; the patches that nobody sees are neither normalised nor projected."""
+        """The kept tokens of each of S sets, x `[B, S, K, D]`; patches that nobody sees cost nothing."""
         grid, p = self.grid(obs.shape[1:]), self.patch
         b, s, k = keep.shape
         cells = obs.unflatten(2, (grid.h, p)).unflatten(4, (grid.w, p)).permute(0, 2, 4, 1, 3, 5)  # [B, h, w, C, p, p]

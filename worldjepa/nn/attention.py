@@ -1,7 +1,7 @@
 """Scaled dot-product attention by the fastest of equal formulas for the device, the type and the length at hand.
 
-The choice is a rule, not a measurement at start: a run must repeat bit for bit. `python -m benchmarks.attention` measures
-what the rule is made from, and `docs/performance.md` has the numbers.
+The choice is a rule, not a measurement at start: a run must repeat bit for bit. `docs/log.md` has the measurements that the
+rule is made from.
 """
 
 from __future__ import annotations
