@@ -29,7 +29,12 @@ def test_every_role_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.nn.Module.compile(self, backend="eager", **options)
 
     monkeypatch.setattr(Block, "compile", trace)
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", torch._dynamo.config.recompile_limit)
+    with torch._dynamo.config.patch(recompile_limit=8):
+        steps_of_all_lengths()
+    torch._dynamo.reset()
+
+
+def steps_of_all_lengths() -> None:
     torch._dynamo.reset()
     counters.clear()
     torch.manual_seed(0)
@@ -42,5 +47,4 @@ def test_every_role_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
         shapes.add((masks[0].context.shape, masks[0].target.shape))
         torch.stack(list(model(Batch(torch.rand(4, 3, 56, 56), masks)).values())).sum().backward()
         assert counters["stats"]["unique_graphs"] == ROLES
-    torch._dynamo.reset()
     assert len(shapes) > 2, "the masks must differ in length"
