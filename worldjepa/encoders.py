@@ -77,21 +77,28 @@ class ViT(Encoder):
 
     def forward(self, obs: Tensor | Tokens, keep: Int[Tensor, "B C K"] | None = None) -> Tokens:
         """Encode all tokens, x `[B, N, D]`, or the kept ones of each context set on their own, x `[B, C, K, D]`."""
-        tokens = obs if isinstance(obs, Tokens) else self._tokens(obs)
-        code = sincos(tokens.pos, self.dim, self.axes) if self.positions is None else self.positions(tokens.pos)
-        tokens = Tokens(tokens.x + code.to(tokens.x.dtype), tokens.pos)
+        if not isinstance(obs, Tokens):
+            tokens = self._tokens(obs, keep)
+        else:
+            tokens = obs if keep is None else obs.select(keep)
         if keep is None:
-            return Tokens(self.norm(self.blocks(tokens.x)), tokens.pos)
-        kept = tokens.select(keep)  # [B, C, K, D]
-        x = self.norm(self.blocks(kept.x.flatten(0, 1)))  # [B*C, K, D]
-        return Tokens(x.unflatten(0, keep.shape[:2]), kept.pos)
+            return Tokens(self._blocks(tokens), tokens.pos)
+        # Folded before the sum: `torch.compile` takes a tensor of its own and a view of another for two cases.
+        folded = self._blocks(Tokens(tokens.x.flatten(0, 1), tokens.pos.flatten(0, 1)))  # [B*C, K, D]
+        return Tokens(folded.reshape(tokens.x.shape), tokens.pos)
 
-    def _tokens(self, obs: Tensor) -> Tokens:
-        tokens: Tokens = self.tokenizer(obs)
+    def _tokens(self, obs: Tensor, keep: Int[Tensor, "B C K"] | None) -> Tokens:
+        """Tokens at the coordinates of the position code: all of them, or the kept ones of each set."""
+        tokens: Tokens = self.tokenizer(obs) if keep is None else self.tokenizer.visible(obs, keep)
         if self.positions is None:
             return tokens
         pos = self.positions.coordinates(self.grid(obs.shape[1:]), obs.device)  # [N, 3]
-        return Tokens(tokens.x, pos.expand(len(obs), -1, -1))
+        return Tokens(tokens.x, pos.expand(len(obs), -1, -1) if keep is None else pos[keep])
+
+    def _blocks(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
+        code = sincos(tokens.pos, self.dim, self.axes) if self.positions is None else self.positions(tokens.pos)
+        out: Tensor = self.norm(self.blocks(tokens.x + code.to(tokens.x.dtype)))
+        return out
 
 
 @final

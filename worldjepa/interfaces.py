@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -31,6 +32,13 @@ class Tokenizer(nn.Module, ABC):
     @abstractmethod
     def forward(self, obs: Tensor) -> Tokens:
         """Return tokens x `[B, N, D]` with their positions on `self.grid(obs.shape[1:])`, in row-major order."""
+
+    def visible(self, obs: Tensor, keep: Int[Tensor, "B C K"]) -> Tokens:
+        """Only the kept tokens of each context set, x `[B, C, K, D]`: the same as `self(obs).select(keep)`, the default.
+
+        A tokenizer that can make single tokens overrides this, so that tokens that nobody sees cost nothing.
+        """
+        return cast(Tokens, self(obs)).select(keep)
 
     @abstractmethod
     def grid(self, obs_shape: Sequence[int]) -> Grid:

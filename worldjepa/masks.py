@@ -144,6 +144,8 @@ class MultiBlock(MaskSampler):
         context_scale: share of the plane that the context block covers before the targets are cut out.
         context_aspect: height over width of the context block.
         min_context: smallest number of context tokens, per slice of the plane, that a sample may keep.
+        contexts: how often all of this is drawn: so many contexts, each with its targets, share one pass of the target
+            encoder, which is half of a step's arithmetic.
 
     Raises:
         UserError: an argument is out of range; on a call, the numbers cannot be met on that grid.
@@ -157,6 +159,7 @@ class MultiBlock(MaskSampler):
         context_scale: Bounds = (0.85, 1.0),
         context_aspect: Bounds = (1.0, 1.0),
         min_context: int = 16,
+        contexts: int = 1,
     ) -> None:
         self.targets = check_positive("targets", targets)
         self.target_scale = check_range("target_scale", target_scale, 1.0)
@@ -164,14 +167,18 @@ class MultiBlock(MaskSampler):
         self.context_scale = check_range("context_scale", context_scale, 1.0)
         self.context_aspect = check_range("context_aspect", context_aspect, math.inf)
         self.min_context = check_positive("min_context", min_context)
+        self.contexts = check_positive("contexts", contexts)
 
     def __call__(self, grid: Grid, batch: int, rng: torch.Generator) -> list[Masks]:
-        """Draw one `Masks` with context `[B, 1, K]` and target `[B, M, Q]`."""
+        """Draw `contexts` times a `Masks` with context `[B, 1, K]` and target `[B, M, Q]`."""
         plane = Plane.of(grid)
+        self._check(plane)
+        return [self._draw(plane, batch, rng) for _ in range(self.contexts)]
+
+    def _draw(self, plane: Plane, batch: int, rng: torch.Generator) -> Masks:
         u = torch.rand(4, generator=rng).tolist()
         size = block_size(plane, uniform(self.target_scale, u[0]), log_uniform(self.target_aspect, u[1]))
         context_size = block_size(plane, uniform(self.context_scale, u[2]), log_uniform(self.context_aspect, u[3]))
-        self._check(plane)
 
         targets = draw_blocks(plane, *size, (batch, self.targets), rng)
         free = remaining(plane, draw_blocks(plane, *context_size, (batch, 1), rng), targets)
@@ -185,7 +192,7 @@ class MultiBlock(MaskSampler):
         else:
             raise AssertionError(f"{MAX_ROUNDS} redraws did not help {len(short)} samples of {batch}")
         everywhere = torch.from_numpy(np.tile(free, plane.depth) if plane.depth > 1 else free)
-        return [Masks(random_subset(everywhere[:, None], rng, "context", multiple=8), targets.indices(plane))]
+        return Masks(random_subset(everywhere[:, None], rng, "context", multiple=8), targets.indices(plane))
 
     def _check(self, plane: Plane) -> None:
         # Not what was drawn now but the worst sizes that a draw can give: a run fails at its first step or never.

@@ -321,6 +321,7 @@ def check_predictor(
     out_dim: int | None = None,
     grid: Grid = GRIDS[-1],
     cond: Tokens | None = None,
+    apart: bool = True,
     compiled: bool = True,
 ) -> None:
     """Check the promises of a predictor.
@@ -331,6 +332,7 @@ def check_predictor(
         out_dim: width of the answers; by default D.
         grid: the lattice that contexts and queries stand on, at least 12 tokens.
         cond: what the prediction is conditioned on, for a batch of 2.
+        apart: every target set is answered from a context of its own and by itself; otherwise all from the one context.
         compiled: also compare with the compiled predictor, which takes seconds.
     """
     subject, predictor = Subject(predictor), _copied(predictor)
@@ -338,20 +340,26 @@ def check_predictor(
     pos = grid.pos()
     context = Tokens(torch.randn(2, 2, 4, dim, generator=_generator(1)), pos[order[..., :4]])  # [B, C, K, D], C = M = 2
     query = pos[order[..., 4:9]]  # [B, M, Q, 3]
+    first = Tokens(context.x[:, :1], context.pos[:, :1])
+    if not apart:
+        context = first
     answer = predictor(context, query, cond)
 
     subject.shape(answer.x, (*query.shape[:3], out_dim or dim), "an answer to every question", "x")
     subject.same([answer.pos], [query], "answers stand where they were asked", "pos is not the query")
-    _check_sets_apart(subject, predictor, context, query, cond, answer.x)
-
-    first = Tokens(context.x[:, :1], context.pos[:, :1])
-    repeated = Tokens(first.x.expand_as(context.x), first.pos.expand_as(context.pos))
-    subject.close(
-        [predictor(first, query, cond).x],
-        [predictor(repeated, query, cond).x],
-        "one context serves all targets",
-        "C = 1 and the same context repeated M times differ",
-    )
+    if apart:
+        _check_sets_apart(subject, predictor, context, query, cond, answer.x)
+        repeated = Tokens(first.x.expand_as(context.x), first.pos.expand_as(context.pos))
+        subject.close(
+            [predictor(first, query, cond).x],
+            [predictor(repeated, query, cond).x],
+            "one context serves all targets",
+            "C = 1 and the same context repeated M times differ",
+        )
+    else:
+        elsewhere = torch.cat([query[..., :1, :].flip(1), query[..., 1:, :]], -2)
+        moved = predictor(context, elsewhere, cond).x
+        subject.differ([answer.x], [moved], "the position is the question", "other positions, the same answers")
     flipped = predictor(context, query.flip(-2), cond).x.flip(-2)
     subject.close([answer.x], [flipped], "the order of questions is the order of answers", "flipping them changes more")
     part = None if cond is None else Tokens(cond.x[:1], cond.pos[:1])

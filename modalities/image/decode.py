@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import torch
+from jaxtyping import UInt8
 from PIL import Image, ImageFile
 from torch import Tensor
 
@@ -79,13 +81,40 @@ def _whole() -> Iterator[None]:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
+def decode_jpeg(image: Image.Image, channels: int) -> UInt8[Tensor, "C H W"] | None:
+    """All pixels of a plain JPEG that has been opened and not loaded, or None where PIL has to do it.
+
+    torchvision's decoder gives the same pixels as PIL in about three quarters of the time. It is a first try: whatever it
+    refuses, PIL judges. Only colours that both understand alike are tried; grey from RGB is not, for it rounds otherwise.
+    """
+    if (image.format, image.mode) not in (("JPEG", "RGB"), ("JPEG", "L")) or image.mode == "RGB" != _mode(channels):
+        return None
+    file = getattr(image, "fp", None)
+    if file is None:  # loaded already
+        return None
+    import torchvision.io as io  # takes a while: only where it is used
+
+    file.seek(0)
+    data = torch.frombuffer(bytearray(file.read()), dtype=torch.uint8)
+    colours = io.ImageReadMode.RGB if channels == 3 else io.ImageReadMode.GRAY
+    try:
+        pixels: Tensor = io.decode_jpeg(data, colours)
+    except RuntimeError:
+        return None
+    return pixels if pixels.shape[1:] == (image.height, image.width) else None
+
+
+def _mode(channels: int) -> str:
+    return "L" if channels == 1 else "RGB"
+
+
 def to_channels(image: Image.Image, channels: int) -> Image.Image:
     """Convert a picture of any mode to grey (1 channel) or RGB (3). Transparency is dropped, 16 bits are scaled to 8.
 
     Raises:
         Unreadable: the pixels are floating-point numbers, whose range is unknown.
     """
-    mode = "L" if channels == 1 else "RGB"
+    mode = _mode(channels)
     if image.mode == mode:
         image.load()
         return image

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Num
+import torch.nn.functional as F
+from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 
 from worldjepa.errors import UserError
@@ -68,6 +69,16 @@ class Patches(Tokenizer):
         grid = self.grid(obs.shape[1:])
         x = self.proj(self._normalised(obs)).flatten(2).transpose(1, 2)  # [B, N, D]
         return Tokens(x, grid.pos(obs.device).expand(len(obs), -1, -1))
+
+    def visible(self, obs: Num[Tensor, "B C H W"], keep: Int[Tensor, "B S K"]) -> Tokens:
+        """The kept tokens of each of S sets, x `[B, S, K, D]`; patches that nobody sees cost nothing."""
+        grid, p = self.grid(obs.shape[1:]), self.patch
+        b, s, k = keep.shape
+        cells = obs.unflatten(2, (grid.h, p)).unflatten(4, (grid.w, p)).permute(0, 2, 4, 1, 3, 5)  # [B, h, w, C, p, p]
+        rows = torch.arange(b, device=obs.device)[:, None]
+        patches = cells.flatten(1, 2)[rows, keep.flatten(1)].flatten(0, 1)  # [B*S*K, C, p, p]
+        x = F.linear(self._normalised(patches).flatten(1), self.proj.weight.flatten(1), self.proj.bias)
+        return Tokens(x.view(b, s, k, self.dim), grid.pos(obs.device)[keep])
 
     def grid(self, obs_shape: Sequence[int]) -> Grid:
         """The lattice `(1, H / patch, W / patch)` for images of shape `(C, H, W)`.

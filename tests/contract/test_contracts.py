@@ -81,6 +81,7 @@ CASES: dict[type, list[Case]] = {
     MultiBlock: [
         Case(lambda _: MultiBlock(min_context=4), {"grids": GRIDS}),
         Case(lambda _: MultiBlock(2, (0.1, 0.1), (1.0, 1.0), (0.6, 0.7), (0.5, 2.0), 8), {"batch": 7}),
+        Case(lambda _: MultiBlock(min_context=4, contexts=2), {"batch": 7}),
     ],
     # Its contexts may hold target tokens after twenty failed draws; its own numbers do not fit the smaller grids.
     MultiBlockOfficial: [
@@ -104,10 +105,14 @@ CASES: dict[type, list[Case]] = {
         Case(lambda _: MaskTokenViT(16, dim=12, depth=2, heads=3), {"dim": 16}),
         Case(lambda _: MaskTokenViT(8, 12, 1, 2, axes="thw"), {"dim": 8, "grid": Grid(3, 3, 2), "compiled": False}),
         Case(lambda _: MaskTokenViT(8, 12, 1, 2, positions=Table(8, 8, 12)), {"dim": 8}),
+        Case(lambda _: MaskTokenViT(8, 12, 2, 2, joint=True), {"dim": 8, "apart": False, "compiled": False}),
     ],
     EMA: [
         Case(lambda _: EMA(vit(), steps=10, start=0.5), {"encoder": vit(), "obs": bytes_like(2, 3, 12, 8)}),
         Case(lambda _: EMA(vit(), 10, normalise=False), {"encoder": vit(), "obs": bytes_like(2, 3, 12, 8)}),
+        Case(
+            lambda _: EMA(vit(), 10, start=0.5, low_precision=True), {"encoder": vit(), "obs": bytes_like(2, 3, 8, 8)}
+        ),
         Case(lambda _: EMA(vit(), 10, start=1.0), {"encoder": vit(), "obs": bytes_like(2, 3, 8, 8), "moves": False}),
     ],
     SmoothL1: [Case(lambda _: SmoothL1(beta=0.5, weight=2.0), {"zero": True})],

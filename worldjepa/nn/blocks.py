@@ -9,21 +9,9 @@ from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from worldjepa.nn.attention import attend
+
 NORM_EPS = 1e-6  # I-JEPA, all sizes
-
-
-def attend(
-    q: Float[Tensor, "B H Q hd"], k: Float[Tensor, "B H N hd"], v: Float[Tensor, "B H N hd"]
-) -> Float[Tensor, "B H Q hd"]:
-    """Scaled dot-product attention, by the faster of two equal formulas.
-
-    On a CPU in bfloat16 the backward pass of PyTorch's fused kernel is slower than writing the attention matrix out
-    (docs/log.md has the measurement), so there the plain formula is used where a gradient is needed.
-    """
-    if q.device.type == "cpu" and q.dtype is torch.bfloat16 and q.requires_grad:
-        plain: Tensor = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(-1) @ v
-        return plain
-    return F.scaled_dot_product_attention(q, k, v)
 
 
 class Attention(nn.Module):

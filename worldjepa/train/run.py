@@ -22,7 +22,7 @@ from worldjepa.evaluate.judge import Judge
 from worldjepa.interfaces import MaskSampler
 from worldjepa.jepa import JEPA
 from worldjepa.nn.blocks import Block, Transformer
-from worldjepa.train import checkpoint, exits, folder, identity, logs, replay, signals
+from worldjepa.train import allocator, checkpoint, exits, folder, identity, logs, replay, signals
 from worldjepa.train.build import build_model, build_sampler, build_source
 from worldjepa.train.feed import Feed
 from worldjepa.train.gradient import Gradient, clip, norm_of
@@ -36,6 +36,7 @@ from worldjepa.train.settings import OptimSettings, ProbeSettings, RunSettings
 from worldjepa.train.signals import Stop
 from worldjepa.train.stream import Batches, Order, generator
 from worldjepa.train.team import Team, Watch, launch
+from worldjepa.train.trusted import read_config
 from worldjepa.train.window import Window
 from worldjepa.train.writer import Writer
 from worldjepa.types import Grid, Masks
@@ -159,6 +160,8 @@ def prepare(
         UserError: something asked for cannot be had, or the checkpoint belongs to another run.
     """
     fabric = team.fabric
+    if fabric.device.type == "cpu":
+        allocator.keep_freed_memory()
     seed = int(config.seed)
     source = build_source(config)
     observations = source.train()
@@ -187,7 +190,7 @@ def prepare(
     state = None
     if start is not None:
         state = checkpoint.read_state(start)
-        saved = OmegaConf.to_container(OmegaConf.load(start / "config.yaml"), resolve=False)
+        saved = OmegaConf.to_container(read_config(start), resolve=False)
         notes += identity.check(start, {**state, "config": saved}, facts, run.allow_mismatch)
         checkpoint.load_model(start, model)
         checkpoint.load_optimizer(start, optimizer)
@@ -541,6 +544,10 @@ def draw_masks(sampler: MaskSampler, grid: Grid, batch: int, seed: int, step: in
 
 def switch_on(model: JEPA, run: RunSettings) -> None:
     """Switch on recomputation and compilation of the transformer blocks, as the settings say."""
+    if run.compile:
+        # One graph for each role of a block (target, encoder, predictor, its last block, evaluation, mixed precision), and none
+        # for the lengths of the masks. Past PyTorch's limit of 8 it would go on uncompiled and say nothing.
+        torch._dynamo.config.recompile_limit = max(32, torch._dynamo.config.recompile_limit)
     for module in model.modules():
         if isinstance(module, Transformer):
             module.checkpointing = run.activation_checkpointing

@@ -36,7 +36,12 @@ def read_config(folder: Path) -> DictConfig:
     if file.stat().st_size > MOST_CONFIG:
         raise UserError(f"{file} has more than {MOST_CONFIG:,} bytes")
     try:
+        # Ours hold no references of YAML's own kind, with which a kilobyte can unfold to more than there is memory.
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(file.read_text(encoding="utf-8"))):
+            raise UserError(f"{file} is not a configuration of ours: it holds YAML aliases")
         saved = OmegaConf.load(file)
+    except UserError:
+        raise
     # What YAML's safe loader and OmegaConf say of text, tags and nesting that they do not accept.
     except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{file} is not a configuration: {error}") from error
