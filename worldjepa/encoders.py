@@ -77,18 +77,17 @@ class ViT(Encoder):
 
     def forward(self, obs: Tensor | Tokens, keep: Int[Tensor, "B C K"] | None = None) -> Tokens:
         """Encode all tokens, x `[B, N, D]`, or the kept ones of each context set on their own, x `[B, C, K, D]`."""
-        if not isinstance(obs, Tokens):
-            tokens = self._tokens(obs, keep)
-        else:
-            tokens = obs if keep is None else obs.select(keep)
+        tokens = self._tokens(obs, keep)
         if keep is None:
             return Tokens(self._blocks(tokens), tokens.pos)
         # Folded before the sum: `torch.compile` takes a tensor of its own and a view of another for two cases.
         folded = self._blocks(Tokens(tokens.x.flatten(0, 1), tokens.pos.flatten(0, 1)))  # [B*C, K, D]
         return Tokens(folded.reshape(tokens.x.shape), tokens.pos)
 
-    def _tokens(self, obs: Tensor, keep: Int[Tensor, "B C K"] | None) -> Tokens:
+    def _tokens(self, obs: Tensor | Tokens, keep: Int[Tensor, "B C K"] | None) -> Tokens:
         """Tokens at the coordinates of the position code: all of them, or the kept ones of each set."""
+        if isinstance(obs, Tokens):
+            return obs if keep is None else obs.select(keep)
         tokens: Tokens = self.tokenizer(obs) if keep is None else self.tokenizer.visible(obs, keep)
         if self.positions is None:
             return tokens
