@@ -58,6 +58,7 @@ def launch(run: RunSettings) -> Fabric:
         UserError: the settings contradict each other or the machine.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # our own lines say which precision is used
+    _check_devices(run)
     try:
         fabric = _fabric(run, _sharded(run) if run.strategy in SHARDED else run.strategy)
         if isinstance(fabric.strategy, DDPStrategy) and run.strategy in ("auto", "ddp"):
@@ -79,6 +80,20 @@ def launch(run: RunSettings) -> Fabric:
         limit = datetime.timedelta(seconds=run.comm_timeout)
         torch.distributed.distributed_c10d._set_pg_timeout(limit, torch.distributed.group.WORLD)
     return fabric
+
+
+def _check_devices(run: RunSettings) -> None:
+    """Say in our words what is asked for most often and not there."""
+    if run.accelerator not in ("cuda", "gpu"):
+        return
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not there and not torch.backends.mps.is_available():
+        raise UserError(
+            f"run.accelerator={run.accelerator}: PyTorch sees no such device here; take run.accelerator=auto or cpu, or let "
+            "`worldjepa doctor` say what is missing"
+        )
+    if isinstance(run.devices, int) and 0 < there < run.devices:
+        raise UserError(f"run.devices={run.devices}: this machine has {there}; run.devices counts those of one machine")
 
 
 def _fabric(run: RunSettings, strategy: str | Strategy) -> Fabric:
