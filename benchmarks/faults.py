@@ -62,7 +62,7 @@ def main() -> int:
             found = collect(record)
             trials = sum(count for rows in found.values() for _, count in rows)
             print(table(found))
-            print(f"\n{trials:,} faults of {len(found)} kinds in {seconds:.0f} s")
+            print(f"\n{trials:,} trials of {len(found)} kinds in {seconds:.0f} s")
     return code
 
 

@@ -31,7 +31,10 @@ MISTAKES: dict[str, tuple[list[str], list[str]]] = {
     "a key of another framework": (["trainer.max_epochs=3"], ["did you mean 'run.epochs'"]),
     "a GPU that is not there": (["run.accelerator=cuda"], ["run.accelerator=cuda", "worldjepa doctor"]),
     "a precision of another framework": (["run.precision=bf16"], ["run.precision=bf16", "'bf16-mixed'"]),
-    "masks that leave no context": ([*MODEL, "arch.patch=8", "data.size=16", "data.count=64"], ["masks", "min_context"]),
+    "masks that leave no context": (
+        [*MODEL, "arch.patch=8", "data.size=16", "data.count=64"],
+        ["masks", "min_context"],
+    ),
     "a run folder that holds something": (["run.out={tmp}/full"], ["is not empty", "run.resume=auto"]),
     "a checkpoint that is not there": (["run.resume={tmp}/nowhere"], ["no checkpoint in", "nowhere"]),
     "weights of another size": (["run.init_from={tmp}/nowhere"], ["nowhere"]),

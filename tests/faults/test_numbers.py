@@ -13,7 +13,7 @@ from train.toy import differing, rows, tensors
 
 from faults.harness import command, events, same, start, steps, words
 from worldjepa.cli import main
-from worldjepa.train.exits import NOT_FINITE
+from worldjepa.train.exits import COLLAPSED, NOT_FINITE
 from worldjepa.train.guard import Guard
 
 Record = Callable[..., None]
@@ -249,3 +249,35 @@ def test_a_new_level_is_not_a_spike_for_long() -> None:
     assert all(taken[:64])
     assert not any(taken[64:96])
     assert all(taken[97:])
+
+
+# --- collapse --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", ["stop", "warn", "ignore"])
+def test_a_collapse_stops_the_run_if_asked_to(policy: str, tmp_path: Path, record: Record) -> None:
+    """F13: what the alarm says is tested elsewhere; here it sounds at the second evaluation."""
+
+    def flatten() -> None:
+        from worldjepa.evaluate.judge import Judge
+
+        measure, calls = Judge.encoder, list[int]()
+
+        def collapsed(self: Judge, encoder: object) -> dict[str, float]:
+            calls.append(1)
+            scores = measure(self, encoder)  # type: ignore[arg-type]
+            return {**scores, "collapse/rankme": 1.0} if len(calls) > 2 else scores
+
+        Judge.encoder = collapsed  # type: ignore[method-assign,assignment]
+
+    out = tmp_path / "run"
+    child = start(out, "run.eval_every=8", f"probe.on_alarm={policy}", before=flatten)
+    code = child.wait()
+    if policy == "stop":
+        assert code == COLLAPSED == 77, child.said
+        assert [step for step, _ in steps(out)] == list(range(1, 17))
+        assert (out / "checkpoints" / "step-00000016" / "MANIFEST.json").exists()
+    else:
+        assert code == 0, child.said
+    assert ("RankMe" in child.said) == (policy != "ignore")
+    record("F13", f"a collapse with probe.on_alarm={policy}", 1)
