@@ -146,9 +146,10 @@ def test_embeddings_are_those_of_a_plain_loop(training: bool) -> None:
     data, encoder, indices = Greys(9, 5), Rows().train(training), [7, 0, 3, 8, 1, 2, 5]
     found = embed(encoder, data, indices, batch_size=3, device=CPU)
     assert encoder.training == encoder.dropout.training == training
-    assert not found.requires_grad
+    assert not found.x.requires_grad
+    assert found.indices == indices
     encoder.eval()
-    for row, index in zip(found, indices, strict=True):
+    for row, index in zip(found.x, indices, strict=True):
         torch.testing.assert_close(row, encoder(data.observe(index)[None]).x[0].mean(0))
 
 
@@ -173,7 +174,8 @@ def test_raw_input_is_averaged_down(shape: tuple[int, ...], factor: int, cut: tu
 
 def test_raw_vectors_are_the_observations(splits: ProbeSplits) -> None:
     found = raw(splits.test, [3, 1], batch_size=1)
-    torch.testing.assert_close(found, torch.stack([splits.test.observe(i).float().flatten() for i in (3, 1)]))
+    assert found.indices == [3, 1]
+    torch.testing.assert_close(found.x, torch.stack([splits.test.observe(i).float().flatten() for i in (3, 1)]))
 
 
 def code(pos: Tensor) -> Tensor:

@@ -98,13 +98,14 @@ class Child:
             time.sleep(0.005)
 
 
-def start(out: Path, *more: str, before: Callable[[], object] | None = None) -> Child:
+def start(out: Path, *more: str, before: Callable[[], object] | None = None, log: Path | None = None) -> Child:
     """Start the toy in a child process.
 
     Args:
         out: the run folder.
         more: words that win over the toy's.
         before: called in the child first, to set a trap.
+        log: where its output goes; by default beside the run folder.
     """
 
     def work() -> int:
@@ -113,7 +114,7 @@ def start(out: Path, *more: str, before: Callable[[], object] | None = None) -> 
             before()
         return main(words(out, *more))
 
-    return Child(work, out.with_suffix(".log"))
+    return Child(work, log or out.with_suffix(".log"))
 
 
 def finish(out: Path, *more: str) -> Child:
@@ -167,6 +168,8 @@ def command(*line: str, cwd: Path, **environment: str) -> Iterator[subprocess.Po
         except ProcessLookupError:
             process.poll()  # it has ended, as it should
         process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def members(group: int) -> list[int]:

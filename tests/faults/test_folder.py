@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import socket
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -130,17 +131,25 @@ def test_a_full_disk_is_said_and_costs_nothing(reference: Path, tmp_path: Path, 
     record("F7", "disk full: exit 74 with path and bytes, the one before is whole, the run goes on bitwise", 1)
 
 
-def test_a_folder_that_may_not_be_written(tmp_path: Path, record: Record) -> None:
-    def as_nobody() -> int:
-        if os.getuid() == 0:
-            os.setuid(65534)
-        return main(words(tmp_path / "closed" / "run"))
+def test_a_folder_that_may_not_be_written(record: Record) -> None:
+    def as_nobody() -> None:
+        """Root may write everywhere, so it lets go of its rights as soon as all that it needs is imported."""
+        take = RunLock.__enter__
 
-    (tmp_path / "closed").mkdir(mode=0o555)
-    child = Child(as_nobody, tmp_path / "log")
-    tmp_path.chmod(0o777)
-    assert child.wait() == 2, child.said
-    assert "cannot be written: Permission denied" in child.said
+        def enter(self: RunLock) -> RunLock:
+            if os.getuid() == 0:
+                os.setuid(65534)
+            return take(self)
+
+        RunLock.__enter__ = enter  # type: ignore[method-assign]
+
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o555)
+        with tempfile.TemporaryDirectory() as logs:
+            child = start(Path(name) / "run", before=as_nobody, log=Path(logs) / "log")
+            assert child.wait() == 2, child.said
+            assert f"run.out={name}/run cannot be written: Permission denied" in child.said
+        assert list(Path(name).iterdir()) == []
     record("F7", "unwritable folder: exit 2 before the first step", 1)
 
 

@@ -183,10 +183,13 @@ def test_sharded_equals_whole_and_each_reads_the_other(reference: Path, tmp_path
         [loss for step, loss in steps(reference) if step > 12], rel=1e-5
     )
     trained, single = tensors(one, "step-00000024"), tensors(reference, "step-00000024")
-    worst = max(
-        float((trained[name] - single[name]).abs().max()) for name in single if not name.startswith("optimizer/")
+    # Not weight by weight: where a gradient is nothing but rounding, Adam makes a step of full size of it.
+    names = [name for name in single if not name.startswith("optimizer/")]
+    apart, size = (
+        float(sum(values.square().sum() for values in some)) ** 0.5
+        for some in ([trained[name] - single[name] for name in names], [single[name] for name in names])
     )
-    assert worst < 1e-4
+    assert apart < 1e-3 * size
     two = tmp_path / "two"
     code, said = together(two, *TWO, "run.strategy=fsdp", f"run.resume={reference}/checkpoints/step-00000016")
     assert code == 0, said

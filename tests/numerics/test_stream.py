@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from modalities.image.observations import ArrayObservations
-from worldjepa.train.stream import Batches, Order, Ticket, generator, loader
+from worldjepa.train.feed import Feed
+from worldjepa.train.stream import Batches, Order, Ticket, generator
 
 SAMPLES = 23
 
@@ -102,24 +103,29 @@ def test_generators_are_always_the_same() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+def loaded(observations: ArrayObservations, batches: Batches, seed: int, workers: int = 0) -> list[torch.Tensor]:
+    """Every batch, by way of the training feed."""
+    with Feed(observations, batches, seed, workers, timeout=60.0) as feed:
+        found = [feed.next() for _ in range(len(batches))]
+    assert all(one is not None and one.bad == [] for one in found)
+    return [one.obs for one in found if one is not None and one.obs is not None]
+
+
 def test_workers_change_nothing() -> None:
     pixels = np.random.default_rng(0).integers(256, size=(SAMPLES, 1, 16, 16), dtype=np.uint8)
     observations = ArrayObservations(pixels, crop_scale=(0.3, 1.0))
     before = torch.random.get_rng_state()
-    runs = []
-    for workers in (0, 2):
-        batches = Batches(Order(SAMPLES, 0), range(4, 9), batch_size=5, accumulate=1)
-        runs.append(list(loader(observations, batches, seed=0, workers=workers, pin=False)))
+    batches = Batches(Order(SAMPLES, 0), range(4, 9), batch_size=5, accumulate=1)
+    runs = [loaded(observations, batches, seed=0, workers=workers) for workers in (0, 2)]
     assert torch.equal(before, torch.random.get_rng_state()), "loading moved the global generator"
     assert [batch.shape for batch in runs[0]] == [(5, 1, 16, 16)] * 5
     assert all(map(torch.equal, *runs))
-    other = loader(observations, Batches(Order(SAMPLES, 0), range(4, 9), 5, 1), seed=1, workers=0, pin=False)
-    assert not torch.equal(next(iter(other)), runs[0][0]), "the seed decides the augmentation"
+    other = loaded(observations, batches, seed=1)
+    assert not torch.equal(other[0], runs[0][0]), "the seed decides the augmentation"
 
 
 def test_a_sample_is_augmented_anew_every_epoch() -> None:
     pixels = np.random.default_rng(0).integers(256, size=(1, 1, 16, 16), dtype=np.uint8)
-    views = list(
-        loader(ArrayObservations(pixels, crop_scale=(0.3, 1.0)), Batches(Order(1, 0), range(4), 1, 1), 0, 0, False)
-    )
+    batches = Batches(Order(1, 0), range(4), 1, 1)
+    views = loaded(ArrayObservations(pixels, crop_scale=(0.3, 1.0)), batches, seed=0)
     assert len({view.numpy().tobytes() for view in views}) == 4
