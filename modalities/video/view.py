@@ -47,7 +47,7 @@ class View(NamedTuple):
         else:
             height, width = frames.shape[1:3]
             box = sample_crop(width, height, rng, self.crop_scale, RATIO)
-            clip = self._resized(frames, box, self.size, self.size)
+            clip = self._resized(frames, box)
         mirrored = self.flip > 0 and float(torch.rand((), generator=rng)) < self.flip
         return (clip.flip(-1) if mirrored else clip).contiguous()
 
@@ -63,20 +63,20 @@ class View(NamedTuple):
         # The square that would be left is cut out first: less to resize, the same pixels but for the filter at the edge.
         side = min(round(min(height, width) * 224 / 256), height, width)
         box = Box((width - side) // 2, (height - side) // 2, side, side)
-        return self._resized(frames, box, self.size, self.size).contiguous()
+        return self._resized(frames, box).contiguous()
 
-    def _as_they_are(self, frames: UInt8[ndarray, "T H W 3"]) -> UInt8[Tensor, "C T H W"]:
+    def _as_they_are(self, frames: UInt8[ndarray, "T H W 3"]) -> UInt8[Tensor, "c T H W"]:
         height, width = frames.shape[1:3]
         if (height, width) != (self.size, self.size):
             raise Unreadable(f"has frames of {width} x {height} pixels, not {self.size} x {self.size}")
         return torch.from_numpy(self._channels(frames)).permute(3, 0, 1, 2).contiguous()
 
-    def _resized(self, frames: UInt8[ndarray, "T H W 3"], box: Box, height: int, width: int) -> UInt8[Tensor, "C T H W"]:
+    def _resized(self, frames: UInt8[ndarray, "T H W 3"], box: Box) -> UInt8[Tensor, "c T size size"]:
         part = frames[:, box.top : box.top + box.height, box.left : box.left + box.width]
         clip = torch.from_numpy(self._channels(part)).permute(0, 3, 1, 2)  # [T, C, h, w]
-        return F.interpolate(clip, (height, width), mode="bilinear", antialias=True).transpose(0, 1)
+        return F.interpolate(clip, (self.size, self.size), mode="bilinear", antialias=True).transpose(0, 1)
 
-    def _channels(self, frames: UInt8[ndarray, "T H W 3"]) -> UInt8[ndarray, "T H W C"]:
+    def _channels(self, frames: UInt8[ndarray, "T H W 3"]) -> UInt8[ndarray, "T H W c"]:
         if self.channels == 3:
             return np.ascontiguousarray(frames)
         return np.rint(frames @ _LUMA)[..., None].astype(np.uint8)
