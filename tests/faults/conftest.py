@@ -9,10 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from faults.harness import finish
+from faults.harness import finish, words
+from worldjepa.cli.compose import compose_config
+from worldjepa.cli.validate import validate
+from worldjepa.train import run
+from worldjepa.train.build import build_sampler
+from worldjepa.types import Grid
 
 FULL = os.environ.get("WORLDJEPA_FAULTS") == "full"
 """The whole suite, or a part of it that takes a few minutes."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm() -> None:
+    """Import and compute what every run needs once, before children are forked, and not in each of them."""
+    config = compose_config("train", words(Path("nowhere"))[1:]).config
+    validate(config)
+    run.draw_masks(build_sampler(config), Grid(1, 8, 8), 8, 0, 0)
 
 
 @pytest.fixture(scope="session")
