@@ -15,6 +15,7 @@ from torch import Tensor
 from modalities.image.decode import to_channels
 from worldjepa.data.crops import Box, sample_crop
 
+
 def random_resized_crop(
     image: Image.Image,
     size: int,

@@ -99,7 +99,9 @@ def check_decoder(name: str) -> Decoder:
     if name not in ("auto", *READERS):
         raise UserError(f"decoder must be auto, decord or pyav: '{name}'")
     if name == "decord" and "decord" not in readers():
-        raise UserError("decoder=decord: decord, eva-decord or decord2 is not installed or fails on a video made for trial")
+        raise UserError(
+            "decoder=decord: decord, eva-decord or decord2 is not installed or fails on a video made for trial"
+        )
     return name  # type: ignore[return-value]
 
 

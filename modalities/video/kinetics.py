@@ -98,7 +98,10 @@ def _rows(path: str) -> list[tuple[str, str, str]]:
         columns = list(reader.fieldnames or [])
         for column in ("label", "youtube_id", "time_start", "time_end"):
             if column not in columns:
-                raise UserError(f"{path} has no column '{column}'{suggest(column, columns)}; its columns are: {', '.join(columns)}")
+                raise UserError(
+                    f"{path} has no column '{column}'{suggest(column, columns)}; its columns are: {', '.join(columns)}"
+                )
+                )
         rows = []
         for row in reader:
             try:

@@ -61,7 +61,9 @@ class VideoList(ListedSource):
     ):
         reading = checked_reading(frames, stride, fps, short, clips, size, channels, crop_scale, flip, decoder)
         train = _all(path, root)
-        super().__init__(train, None if val is None else _all(val, root), reading, _numbers(train), seed, max_bad_fraction)
+        super().__init__(
+            train, None if val is None else _all(val, root), reading, _numbers(train), seed, max_bad_fraction
+        )
 
 
 def _all(paths: str | Sequence[str], root: str | None) -> Listed:

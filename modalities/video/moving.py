@@ -38,7 +38,9 @@ CLOUD_SIZE = 12.0
 """About how large the clouds are, in pixels."""
 
 _CHUNK = 32  # clips at a time: the working set stays in the processor's cache
-_SHARPNESS = np.float32(2.5)  # edges of shapes blur over less than a pixel: they must survive being moved by parts of one
+_SHARPNESS = np.float32(
+    2.5
+)  # edges of shapes blur over less than a pixel: they must survive being moved by parts of one
 
 Plane = NDArray[np.floating[Any]]
 """Intensities or coordinates, in float32 but for transforms."""

@@ -70,13 +70,17 @@ class SomethingSomething(ListedSource):
 
 def _listed(root: str, folder: str, name: str, classes: list[str]) -> Listed:
     entries = _read(root, name, list)
-    endings = {stem: ending for stem, ending in map(os.path.splitext, os.listdir(folder)) if ending.lower() in KIND.suffixes}
+    endings = {
+        stem: ending for stem, ending in map(os.path.splitext, os.listdir(folder)) if ending.lower() in KIND.suffixes
+    }
     known = {label.casefold(): label for label in classes}
     labels = []
     for entry in entries:
         template = str(entry.get("template", "")).replace("[", "").replace("]", "")
         if template.casefold() not in known:
-            raise UserError(f"{root}/{name}: the template of video {entry.get('id')} is no class of labels.json: '{template}'")
+            raise UserError(
+                f"{root}/{name}: the template of video {entry.get('id')} is no class of labels.json: '{template}'"
+            )
         labels.append(known[template.casefold()])
     paths = [f"{entry['id']}{endings.get(str(entry['id']), '.webm')}" for entry in entries]
     return existing(Listed(folder, paths, labels), f"{root}/{name}")

@@ -1,4 +1,4 @@
-"""Reading frames with PyAV. The file is walked through once for its timeline, without decoding, and then decoded where needed."""
+"""Reading frames with PyAV: the file is walked through once for its timeline, without decoding, then decoded where needed."""
 
 from __future__ import annotations
 

@@ -82,7 +82,12 @@ def test_official_numbers(preset: str, tmp_path: Path) -> None:
     assert config.modality.tokenizer.frames == 2
     assert (config.arch.dim, config.arch.encoder.heads) == (numbers.width, numbers.heads)
     predictor = config.predictor
-    assert (predictor.dim, predictor.depth, predictor.heads, predictor.mask_std) == (384, 12, numbers.predictor_heads, 0)
+    assert (predictor.dim, predictor.depth, predictor.heads, predictor.mask_std) == (
+        384,
+        12,
+        numbers.predictor_heads,
+        0,
+    )
     assert predictor.mask_tokens == (2 if preset in V1 else 1)
     assert config.arch.encoder.get("init", "normal") == ("normal" if preset in V1 else "rescaled")
     code = {"_target_": "worldjepa.nn.rotary.Rotary", "axes": "thw", "tiled": True}

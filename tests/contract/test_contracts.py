@@ -123,7 +123,9 @@ def something(root: Path) -> SomethingSomething:
 
 def listed(root: Path) -> ListedSource:
     clips(root, *(f"{i}.mp4" for i in range(8)))
-    parts = [Listed(str(root), [f"{i}.mp4" for i in part], ["ab"[i % 2] for i in part]) for part in (range(5), range(5, 8))]
+    parts = [
+        Listed(str(root), [f"{i}.mp4" for i in part], ["ab"[i % 2] for i in part]) for part in (range(5), range(5, 8))
+    ]
     return ListedSource(*parts, videos(root / "other").reading, None, 0, 0.1)
 
 

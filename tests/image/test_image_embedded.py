@@ -13,11 +13,11 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from worldjepa.data import cache
 from modalities.image.data import Patterns, Shapes
 from modalities.image.observations import ArrayObservations
 from modalities.image.patterns import SPLITS, draw_patterns
 from modalities.image.shapes import draw_shapes, grey
+from worldjepa.data import cache
 from worldjepa.errors import UserError
 
 ROOT = Path(__file__).parents[2]

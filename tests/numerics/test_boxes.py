@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from worldjepa.boxes import BoxUnion, Several, first, union
 from worldjepa.boxes import Box as Extent
+from worldjepa.boxes import BoxUnion, Several, first, union
 from worldjepa.errors import UserError
 from worldjepa.masks import MultiBlock, Plane, Random
 from worldjepa.types import Grid
@@ -26,7 +26,7 @@ def vjepa_size(grid: Grid, scale: tuple[float, float], aspect: tuple[float, floa
     t = max(1, int(grid.t * 1.0))
     area = int(grid.h * grid.w * (scale[0] + u[1] * (scale[1] - scale[0])))
     ratio = aspect[0] + u[2] * (aspect[1] - aspect[0])
-    h, w = int(round(math.sqrt(area * ratio))), int(round(math.sqrt(area / ratio)))
+    h, w = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
     return Extent(t, min(h, grid.h), min(w, grid.w))
 
 
@@ -126,7 +126,13 @@ def test_numbers_that_cannot_be_met_are_refused_at_once() -> None:
     for seed in range(5):
         with pytest.raises(UserError, match="masks do not fit"):
             BoxUnion(boxes=1, scale=(0.1, 1.0))(Grid(4, 4, 4), 2, rng(seed))
-    for wrong in ({"boxes": 0}, {"scale": (0.5, 0.2)}, {"duration": (0.0, 1.0)}, {"aspect": (1.0,)}, {"min_context": 0}):
+    for wrong in (
+        {"boxes": 0},
+        {"scale": (0.5, 0.2)},
+        {"duration": (0.0, 1.0)},
+        {"aspect": (1.0,)},
+        {"min_context": 0},
+    ):
         with pytest.raises(UserError, match=next(iter(wrong))):
             BoxUnion(**wrong)
 

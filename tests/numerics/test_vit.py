@@ -78,7 +78,9 @@ def test_kept_tokens_equal_the_published_order_of_work() -> None:
 
 def settings(name: str) -> dict[str, Any]:
     """What an option of the group `arch` says."""
-    config = OmegaConf.create({"arch": OmegaConf.load(ARCH / f"{name}.yaml"), "modality": {"tokenizer": None}, "positions": None})
+    config = OmegaConf.create(
+        {"arch": OmegaConf.load(ARCH / f"{name}.yaml"), "modality": {"tokenizer": None}, "positions": None}
+    )
     values: Any = OmegaConf.to_container(config, resolve=True)
     assert values["arch"]["encoder"]["_target_"] == "worldjepa.encoders.ViT"
     return dict(values["arch"])

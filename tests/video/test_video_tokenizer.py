@@ -30,7 +30,9 @@ def test_tokens_are_the_tubelets_row_by_row(frames: int, patch: int, shape: tupl
                     slice(row * patch, (row + 1) * patch),
                     slice(column * patch, (column + 1) * patch),
                 )
-                tubelet = (clips[(slice(None), slice(None), *where)] / 255 - mean.view(3, 1, 1, 1)) / std.view(3, 1, 1, 1)
+                tubelet = (clips[(slice(None), slice(None), *where)] / 255 - mean.view(3, 1, 1, 1)) / std.view(
+                    3, 1, 1, 1
+                )
                 expected = tubelet.flatten(1) @ tokenizer.proj.weight.flatten(1).T + tokenizer.proj.bias
                 torch.testing.assert_close(tokens.x[:, number], expected, rtol=1e-4, atol=1e-5)
                 assert tokens.pos[1, number].tolist() == [t, row, column]
