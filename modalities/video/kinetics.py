@@ -101,7 +101,6 @@ def _rows(path: str) -> list[tuple[str, str, str]]:
                 raise UserError(
                     f"{path} has no column '{column}'{suggest(column, columns)}; its columns are: {', '.join(columns)}"
                 )
-                )
         rows = []
         for row in reader:
             try:

@@ -15,8 +15,8 @@ from jaxtyping import Int64, UInt8
 from numpy import ndarray
 from numpy.typing import NDArray
 
-VERSION = 1
-"""Part of the cache key: raise it whenever a change alters a single pixel."""
+VERSION = 2
+"""Part of the cache key: raise it whenever a change alters a single pixel, of the drawing or of the encoding."""
 
 SPLITS = ("train", "probe_train", "probe_val", "probe_test")
 """Each split has a random stream of its own. The order is part of the format."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from modalities.video import decode
 from modalities.video.decode import Decoder, check_decoder, check_file, read_clip
 from modalities.video.encode import write_video
 from modalities.video.frames import Timeline
-from video.media import BAD, FRAMES, SOUND, damaged, frame, rotated, shade, video
+from video.media import BAD, FRAMES, SOUND, damaged, frame, rotated, video
 from worldjepa.errors import Unreadable, UserError
 
 BOTH: tuple[Decoder, ...] = ("decord", "pyav")
@@ -70,10 +69,9 @@ def test_damage_never_escapes(kind: str, share: float, decoder: Decoder, tmp_pat
     path = saved(tmp_path, "x", damaged(video(kind, "mpeg4" if kind == "avi" else "libx264"), share))
     try:
         frames = read_clip(path, lambda timeline: range(timeline.count), decoder)
-    except Unreadable as error:
-        assert path in str(error)
-    else:
-        assert frames.shape[1:] == (48, 64, 3)
+    except Unreadable:
+        return
+    assert frames.shape[1:] == (48, 64, 3)
 
 
 def test_reasons_are_plain(tmp_path: Path) -> None:
@@ -167,7 +165,7 @@ def test_a_refusal_is_final(tmp_path: Path) -> None:
         asked += 1
         raise Unreadable("is too short")
 
-    with pytest.raises(Unreadable, match="x.mp4: is too short"):
+    with pytest.raises(Unreadable, match=r"x\.mp4: is too short"):
         read_clip(saved(tmp_path, "x.mp4", video(frames=1)), choose)
     assert asked == 1
 
@@ -195,11 +193,22 @@ def test_the_library_is_chosen_by_trial(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_encoding_is_repeatable(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    clip = rng.integers(60, 200, (6, 32, 48)).astype(np.uint8)
+    kept = []
+    for number in range(12):
+        video(frames=2)  # moves things about in memory
+        write_video(tmp_path / f"{number}.mp4", clip, crf=4)
+        kept.append(rng.integers(0, 256, 1000 * number + 1))
+    files = {(tmp_path / f"{number}.mp4").read_bytes() for number in range(12)}
+    assert len(files) == 1
+    read = read_clip(str(tmp_path / "0.mp4"), lambda timeline: range(6))
+    assert abs(read.astype(int) - clip[..., None]).mean() < 2
+
+
+def test_colours_are_encoded_too(tmp_path: Path) -> None:
     clip = np.stack([frame(number) for number in range(5)])
-    for name in ("a.mp4", "b.mp4"):
-        write_video(tmp_path / name, clip)
-        time.sleep(0.01)
-    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+    write_video(tmp_path / "a.mp4", clip)
     read = read_clip(str(tmp_path / "a.mp4"), lambda timeline: range(5))
     assert abs(read.astype(int) - clip).mean() < 2
-    assert shade(4) == 52
+    assert grey(read) == list(range(5))
