@@ -13,15 +13,15 @@ from worldjepa.errors import UserError, suggest
 from worldjepa.interfaces import Encoder, Tokenizer
 from worldjepa.nn.blocks import NORM_EPS, Transformer
 from worldjepa.nn.init import Scheme, initialise
-from worldjepa.nn.positions import check_axes, sincos
+from worldjepa.nn.positions import Positions, SinCos
 from worldjepa.types import Grid, Tokens
 
 
 @final
 class ViT(Encoder):
-    """The I-JEPA encoder: tokens plus fixed position code, transformer blocks, a final layer norm. No class token.
+    """The encoder of I-JEPA and V-JEPA: tokens that know their places, transformer blocks, a final layer norm. No class token.
 
-    Positions are added before tokens are dropped, and dropped tokens cost nothing.
+    Tokens keep their positions when others are dropped, and dropped tokens cost nothing.
 
     Args:
         tokenizer: cuts observations into tokens of width `dim`.
@@ -29,7 +29,7 @@ class ViT(Encoder):
         depth: number of blocks.
         heads: attention heads; must divide `dim`.
         mlp_ratio: hidden width of the MLPs over `dim`.
-        axes: the axes that the position code names, in order (`wh` for images).
+        positions: how tokens tell where they stand; by default I-JEPA's code, `SinCos("wh")`.
         init: see `worldjepa.nn.init.initialise`.
 
     Source: I-JEPA (arXiv 2301.08243), `src/models/vision_transformer.py` of its repository.
@@ -42,7 +42,7 @@ class ViT(Encoder):
         depth: int,
         heads: int,
         mlp_ratio: float = 4.0,
-        axes: str = "wh",
+        positions: Positions | None = None,
         init: Scheme = "normal",
     ) -> None:
         super().__init__()
@@ -50,9 +50,10 @@ class ViT(Encoder):
             raise UserError(f"encoder width {dim} does not divide among {heads} heads")
         if tokenizer.dim != dim:
             raise UserError(f"the tokenizer makes tokens of width {tokenizer.dim}, the encoder expects {dim}")
-        check_axes(dim, axes)
         self.dim = dim
-        self.axes = axes
+        self.heads = heads
+        self.positions = positions or SinCos()
+        self.positions.check(dim, heads)
         self.tokenizer = tokenizer
         self.blocks = Transformer(dim, depth, heads, mlp_ratio)
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
@@ -65,12 +66,16 @@ class ViT(Encoder):
     def forward(self, obs: Tensor | Tokens, keep: Int[Tensor, "B C K"] | None = None) -> Tokens:
         """Encode all tokens, x `[B, N, D]`, or the kept ones of each context set on their own, x `[B, C, K, D]`."""
         tokens = obs if isinstance(obs, Tokens) else self.tokenizer(obs)
-        tokens = Tokens(tokens.x + sincos(tokens.pos, self.dim, self.axes).to(tokens.x.dtype), tokens.pos)
+        tokens = Tokens(self.positions.added(tokens), tokens.pos)
         if keep is None:
-            return Tokens(self.norm(self.blocks(tokens.x)), tokens.pos)
+            return self._encoded(tokens)
         kept = tokens.select(keep)  # [B, C, K, D]
-        x = self.norm(self.blocks(kept.x.flatten(0, 1)))  # [B*C, K, D]
-        return Tokens(x.unflatten(0, keep.shape[:2]), kept.pos)
+        x = self._encoded(Tokens(kept.x.flatten(0, 1), kept.pos.flatten(0, 1))).x  # [B*C, K, D]
+        return Tokens(x.view(kept.x.shape), kept.pos)
+
+    def _encoded(self, tokens: Tokens) -> Tokens:
+        rotation = self.positions.rotation(tokens.pos, self.dim // self.heads)
+        return Tokens(self.norm(self.blocks(tokens.x, rotation=rotation)), tokens.pos)
 
 
 @final

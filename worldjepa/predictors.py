@@ -12,13 +12,13 @@ from worldjepa.errors import UserError
 from worldjepa.interfaces import Predictor
 from worldjepa.nn.blocks import NORM_EPS, Transformer
 from worldjepa.nn.init import Scheme, initialise
-from worldjepa.nn.positions import check_axes, sincos
+from worldjepa.nn.positions import Positions, SinCos
 from worldjepa.types import Tokens
 
 
 @final
 class MaskTokenViT(Predictor):
-    """The narrow vision transformer of I-JEPA: a learned token plus a position code stands for each question.
+    """The narrow vision transformer of I-JEPA and V-JEPA: a learned token that knows its place stands for each question.
 
     Every target set is answered in a sequence of its own, next to its context: blocks never see one another's questions.
 
@@ -28,10 +28,13 @@ class MaskTokenViT(Predictor):
         depth: number of blocks.
         heads: attention heads; must divide `dim`. The published models use as many as their encoder.
         mlp_ratio: hidden width of the MLPs over `dim`.
-        axes: the axes that the position code names, in order.
+        positions: how tokens tell where they stand; by default I-JEPA's code, `SinCos("wh")`.
         init: see `worldjepa.nn.init.initialise`.
+        mask_tokens: learned tokens for questions; the i-th of a step's masks asks with the i-th, and begins anew after the
+            last. V-JEPA has one for each mask.
+        mask_std: standard deviation that they start with (I-JEPA .02, V-JEPA 0).
 
-    Source: I-JEPA (arXiv 2301.08243), `src/models/vision_transformer.py` of its repository.
+    Source: I-JEPA (arXiv 2301.08243), `src/models/vision_transformer.py` of its repository; V-JEPA (arXiv 2404.08471).
     """
 
     def __init__(
@@ -41,33 +44,46 @@ class MaskTokenViT(Predictor):
         depth: int = 12,
         heads: int = 12,
         mlp_ratio: float = 4.0,
-        axes: str = "wh",
+        positions: Positions | None = None,
         init: Scheme = "normal",
+        mask_tokens: int = 1,
+        mask_std: float = 0.02,
     ) -> None:
         super().__init__()
         if dim % heads:
             raise UserError(f"predictor width {dim} does not divide among {heads} heads")
-        check_axes(dim, axes)
+        if mask_tokens < 1 or mask_std < 0:
+            raise UserError(
+                f"predictor.mask_tokens={mask_tokens} must be at least 1, predictor.mask_std={mask_std} not negative"
+            )
         self.dim = dim
-        self.axes = axes
+        self.heads = heads
+        self.positions = positions or SinCos()
+        self.positions.check(dim, heads)
         self.predictor_embed = nn.Linear(input_dim, dim)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.mask_token = nn.Parameter(torch.zeros(mask_tokens, 1, dim))
         self.predictor_blocks = Transformer(dim, depth, heads, mlp_ratio)
         self.predictor_norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self.predictor_proj = nn.Linear(dim, input_dim)
         initialise(self, init)
-        nn.init.trunc_normal_(self.mask_token, std=0.02)
+        if mask_std:
+            nn.init.trunc_normal_(self.mask_token, std=mask_std)
 
-    def forward(self, context: Tokens, query: Float[Tensor, "B M Q 3"], cond: Tokens | None = None) -> Tokens:
+    def forward(
+        self, context: Tokens, query: Float[Tensor, "B M Q 3"], cond: Tokens | None = None, mask: int = 0
+    ) -> Tokens:
         """Predict x `[B, M, Q, D]` at `query` from context x `[B, C, K, D]`, where C is 1 or M."""
         if cond is not None:
             raise ValueError("MaskTokenViT takes no condition; choose a predictor that does")
         b, m, q, _ = query.shape
-        seen = self.predictor_embed(context.x)  # [B, C, K, P]
-        seen = seen + sincos(context.pos, self.dim, self.axes).to(seen.dtype)
-        seen = seen.expand(b, m, *seen.shape[2:])  # [B, M, K, P]
-        asked = self.mask_token.to(seen.dtype) + sincos(query, self.dim, self.axes).to(seen.dtype)  # [B, M, Q, P]
-        x = torch.cat([seen, asked], dim=2).flatten(0, 1)  # [B*M, K+Q, P]
-        x = self.predictor_blocks(x, queries=q)  # [B*M, Q, P]
+        seen = self._placed(self.predictor_embed(context.x), context.pos)  # [B, C, K, P]
+        token = self.mask_token[mask % len(self.mask_token)].to(seen.x.dtype)  # [1, P]
+        asked = self._placed(token.expand(b, m, q, -1), query)  # [B, M, Q, P]
+        x = torch.cat([seen.x.expand(b, m, -1, -1), asked.x], dim=2).flatten(0, 1)  # [B*M, K+Q, P]
+        pos = torch.cat([seen.pos.expand(b, m, -1, -1), asked.pos], dim=2).flatten(0, 1)  # [B*M, K+Q, 3]
+        x = self.predictor_blocks(x, queries=q, rotation=self.positions.rotation(pos, self.dim // self.heads))
         x = self.predictor_proj(self.predictor_norm(x)).unflatten(0, (b, m))  # [B, M, Q, D]
         return Tokens(x, query)
+
+    def _placed(self, x: Float[Tensor, "B S K P"], pos: Float[Tensor, "B S K 3"]) -> Tokens:
+        return Tokens(self.positions.added(Tokens(x, pos)), pos)

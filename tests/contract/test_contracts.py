@@ -22,6 +22,7 @@ from modalities.image.tokenizer import Patches
 from worldjepa.encoders import TimmViT, ViT
 from worldjepa.interfaces import Encoder
 from worldjepa.masks import MultiBlock, MultiBlockOfficial, Random
+from worldjepa.nn.positions import SinCos
 from worldjepa.objectives import SmoothL1, Sum, VarianceCovariance
 from worldjepa.predictors import MaskTokenViT
 from worldjepa.targets import EMA
@@ -95,12 +96,15 @@ CASES: dict[type, list[Case]] = {
         Case(lambda _: vit(), {"obs": bytes_like(3, 3, 16, 12)}),
         Case(lambda _: vit(init="rescaled"), {"obs": torch.randn(2, 3, 8, 16), "compiled": False}),
         Case(lambda _: vit(init="xavier"), {"obs": tokens(3, Grid(1, 3, 5), 16), "compiled": False}),
-        Case(lambda _: vit(axes="h"), {"obs": bytes_like(2, 3, 16, 16), "compiled": False}),
+        Case(lambda _: vit(positions=SinCos("h")), {"obs": bytes_like(2, 3, 16, 16), "compiled": False}),
     ],
     TimmViT: [Case(lambda _: TimmViT("test_vit", image_size=32), {"obs": bytes_like(2, 3, 32, 32)})],
     MaskTokenViT: [
         Case(lambda _: MaskTokenViT(16, dim=12, depth=2, heads=3), {"dim": 16}),
-        Case(lambda _: MaskTokenViT(8, 12, 1, 2, axes="thw"), {"dim": 8, "grid": Grid(3, 3, 2), "compiled": False}),
+        Case(
+            lambda _: MaskTokenViT(8, 12, 1, 2, positions=SinCos("thw")),
+            {"dim": 8, "grid": Grid(3, 3, 2), "compiled": False},
+        ),
     ],
     EMA: [
         Case(lambda _: EMA(vit(), steps=10, start=0.5), {"encoder": vit(), "obs": bytes_like(2, 3, 12, 8)}),
