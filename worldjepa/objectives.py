@@ -94,8 +94,8 @@ class Cosine(Objective):
 
     def forward(self, pred: Tokens, target: Tokens, context: Tokens, cond: Tokens | None = None) -> dict[str, Tensor]:
         """Return `{"cosine": scalar}`."""
-        cosine = F.cosine_similarity(pred.x.float(), target.x.float(), dim=-1)
-        return {"cosine": self.weight * (2 - 2 * cosine).mean()}
+        apart = F.normalize(pred.x.float(), dim=-1) - F.normalize(target.x.float(), dim=-1)
+        return {"cosine": self.weight * apart.square().sum(-1).mean()}
 
 
 @final

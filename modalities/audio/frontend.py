@@ -43,6 +43,8 @@ class FrontEnd:
     """Hertz where the highest band ends."""
     kaldi: bool = False
     """Compute it as Kaldi does."""
+    by_band: bool = False
+    """Normalise every band on its own, not all by one mean and deviation as the published recipes do."""
 
     def __call__(self, waves: Float[Tensor, "*b S"]) -> Float[Tensor, "*b T F"]:
         """The natural logarithm of the energy in each band, in float32 whatever the precision around."""
@@ -113,7 +115,7 @@ def _kaldi_banks(front_end: FrontEnd) -> Float[Tensor, "bands F"]:
 
 FRONT_ENDS = {
     # Frames as long as two hops, few bands: for tiny models.
-    "small_16k": FrontEnd(rate=16_000, window=640, hop=320, bins=64, low=50, high=8_000),
+    "small_16k": FrontEnd(rate=16_000, window=640, hop=320, bins=64, low=50, high=8_000, by_band=True),
     # M2D (arXiv 2210.14648): windows of 25 ms every 10 ms.
     "mel_16k": FrontEnd(rate=16_000, window=400, hop=160, bins=80, low=50, high=8_000),
     "mel_32k": FrontEnd(rate=32_000, window=800, hop=320, bins=80, low=50, high=16_000),

@@ -45,15 +45,16 @@ class Patches(Tokenizer):
                 f"the {self.front_end.bins} mel bands of front_end={front_end} cannot be cut into patches of {self.patch[1]}"
             )
         self.proj = nn.Conv2d(1, dim, kernel_size=self.patch, stride=self.patch)
-        self.register_buffer("mean", torch.zeros(()))
-        self.register_buffer("std", torch.ones(()))
+        self.register_buffer("mean", torch.zeros(self.front_end.bins))
+        self.register_buffer("std", torch.ones(self.front_end.bins))
 
     @torch.no_grad()
     def fit(self, obs: Float[Tensor, "B ..."]) -> None:
-        """Take mean and standard deviation of all values from a sample of the training data."""
-        values = self._spectrograms(obs).double()
-        self.mean.copy_(values.mean())
-        self.std.copy_(values.std().clamp_min(1e-3))  # silence has no deviation
+        """Take mean and standard deviation, of all values or of each band as the front end says, from training data."""
+        values = self._spectrograms(obs).double().flatten(0, -2)  # [B*T, F]
+        std, mean = torch.std_mean(values, 0 if self.front_end.by_band else None)
+        self.mean.copy_(mean)
+        self.std.copy_(std.clamp_min(1e-3))  # silence has no deviation
 
     def forward(self, obs: Float[Tensor, "B ..."]) -> Tokens:
         """Return tokens x `[B, N, D]`, frequency running fastest, with their positions `[B, N, 3]`.

@@ -24,18 +24,22 @@ def test_patches_literally() -> None:
     for time in range(3):
         for frequency in range(5):
             patch = obs[1, 0, 4 * time : 4 * time + 4, 16 * frequency : 16 * frequency + 16]
-            normal = (patch - tokenizer.mean) / tokenizer.std
+            normal = (patch - tokenizer.mean[0]) / tokenizer.std[0]
             expected = tokenizer.proj.weight.flatten(1) @ normal.flatten() + tokenizer.proj.bias
             torch.testing.assert_close(tokens.x[1, 5 * time + frequency], expected, rtol=1e-4, atol=1e-5)
             assert tokens.pos[1, 5 * time + frequency].tolist() == [time, frequency, 0]
 
 
 def test_fitting_takes_mean_and_deviation_and_keeps_them_in_the_state() -> None:
-    tokenizer = Patches(8, 4, "small_16k")
     sample = 2.5 * noise(6, 1, 16, 64) - 4
+    tokenizer = Patches(8, 4, "small_16k")  # each band on its own
     tokenizer.fit(sample)
-    assert float(tokenizer.mean) == pytest.approx(float(sample.mean()), rel=1e-5)
-    assert float(tokenizer.std) == pytest.approx(float(sample.std()), rel=1e-5)
+    torch.testing.assert_close(tokenizer.mean, sample.mean((0, 1, 2)))
+    torch.testing.assert_close(tokenizer.std, sample.flatten(0, 2).std(0))
+    whole = Patches(16, 4, "mel_16k")
+    whole.fit(sample[..., :1].expand(-1, -1, -1, 80))
+    torch.testing.assert_close(whole.mean, sample[..., 0].mean().expand(80))
+    assert float(whole.std.min()) == float(whole.std.max()) == pytest.approx(float(sample[..., 0].std()), rel=1e-2)
     other = Patches(8, 4, "small_16k")
     other.load_state_dict(tokenizer.state_dict())
     assert torch.equal(other(sample).x, tokenizer(sample).x)
