@@ -437,7 +437,10 @@ class CrossBlock(MaskSampler):
 def outside_crosses(plane: Plane, blocks: Blocks, rng: torch.Generator) -> Bool[np.ndarray, "B A"]:
     """True for the tokens of one slice outside every block `[B, M]` and outside the rows, columns or both of each block."""
     kind = torch.randint(3, blocks.top.shape, generator=rng).numpy()[..., None]  # 0 rows, 1 columns, 2 both
-    rows, cols = span(blocks.top, blocks.h, plane.rows), span(blocks.left, blocks.w, plane.cols)  # [B, M, rows], [B, M, cols]
+    rows, cols = (
+        span(blocks.top, blocks.h, plane.rows),
+        span(blocks.left, blocks.w, plane.cols),
+    )  # [B, M, rows], [B, M, cols]
     blocked_rows = (rows * (kind != 1)).any(1)  # [B, rows]
     blocked_cols = (cols * (kind != 0)).any(1)
     # A block lies in its rows and in its columns, one of which is blocked: it needs no term of its own.

@@ -84,8 +84,8 @@ class Cosine(Objective):
     Args:
         weight: factor of the term.
 
-    Source: BYOL (arXiv 2006.07733), equation 2; M2D (arXiv 2210.14648) and Audio-JEPA (arXiv 2507.02915) standardise the answers
-    over their features first, which `target=ema` does.
+    Source: BYOL (arXiv 2006.07733), equation 2. M2D (arXiv 2210.14648) and Audio-JEPA (arXiv 2507.02915) standardise the
+    answers over their features first, which `target=ema` does.
     """
 
     def __init__(self, weight: float = 1.0) -> None:

@@ -13,7 +13,6 @@ from worldjepa.errors import UserError, unknown
 from worldjepa.interfaces import Encoder, TargetEncoder
 from worldjepa.types import Masks, Tokens
 
-
 Sight = Literal["all", "asked"]
 """What the target encoder sees: the whole observation, or of each target set only its own tokens."""
 

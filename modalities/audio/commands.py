@@ -75,5 +75,7 @@ class SpeechCommands(DataSource):
         names = set(read_lines(os.path.join(self.root, file), "data.root"))
         missing = sorted(names - found)
         if missing:
-            raise UserError(f"{len(missing)} of {len(names)} recordings in {file} are not in {self.root}: {some(missing)}")
+            raise UserError(
+                f"{len(missing)} of {len(names)} recordings in {file} are not in {self.root}: {some(missing)}"
+            )
         return names

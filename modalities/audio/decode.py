@@ -64,9 +64,7 @@ def read_stretch(path: str, seconds: float, place: Callable[[float], float], sho
         raise Unreadable(f"{path}: {why}") from error
 
 
-def _read(
-    sound: soundfile.SoundFile, seconds: float, place: Callable[[float], float], shortest: float
-) -> Stretch:
+def _read(sound: soundfile.SoundFile, seconds: float, place: Callable[[float], float], shortest: float) -> Stretch:
     rate, channels, length = sound.samplerate, sound.channels, sound.frames
     if not RATES[0] <= rate <= RATES[1]:
         raise Unreadable(f"a sample rate of {rate} Hz is outside {RATES[0]:,} to {RATES[1]:,}")

@@ -70,8 +70,15 @@ class Tunes(DataSource):
 
     def _split(self, split: str, count: int) -> ArrayObservations:
         key = {
-            **{"set": "tunes", "version": TUNES_VERSION, "front_end": repr(self.front_end), "frames": self.frames},
-            **{"low": self.snr[0], "high": self.snr[1], "seed": self.seed, "split": split, "count": count},
+            "set": "tunes",
+            "version": TUNES_VERSION,
+            "front_end": repr(self.front_end),
+            "frames": self.frames,
+            "low": self.snr[0],
+            "high": self.snr[1],
+            "seed": self.seed,
+            "split": split,
+            "count": count,
         }
 
         def make() -> Arrays:
@@ -83,8 +90,9 @@ class Tunes(DataSource):
 
         bins = [f"{step}/{STEPS}" for step in range(1, STEPS + 1)]
         classes = {
-            **{"tune": list(TUNES)},
-            **{"tempo": bins, "register": bins},
+            "tune": list(TUNES),
+            "tempo": bins,
+            "register": bins,
         }
         arrays = cached("tunes", key, make, self.cache)
         factors = {name: Labels(np.array(arrays[f"label_{name}"], np.int64), names) for name, names in classes.items()}

@@ -18,7 +18,9 @@ from worldjepa.data.files import Files
 from worldjepa.data.paths import Kind, PathTable
 from worldjepa.errors import UserError
 
-KIND = Kind("sounds", (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64"))
+KIND = Kind(
+    "sounds", (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64")
+)
 """The files that are taken for sounds."""
 
 

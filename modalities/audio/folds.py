@@ -64,7 +64,9 @@ class Folds(DataSource):
             raise UserError(f"{len(missing)} of {len(rows)} listed recordings are not in {self.root}: {some(missing)}")
         strange = sorted(set(self._folds) - {str(one) for one in range(1, self.folds + 1)})
         if strange:
-            raise UserError(f"{os.path.join(self.root, self.table)} names a fold '{strange[0]}': they are 1 to {self.folds}")
+            raise UserError(
+                f"{os.path.join(self.root, self.table)} names a fold '{strange[0]}': they are 1 to {self.folds}"
+            )
 
     @staticmethod
     @abstractmethod

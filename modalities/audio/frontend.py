@@ -50,8 +50,7 @@ class FrontEnd:
         """The natural logarithm of the energy in each band, in float32 whatever the precision around."""
         with torch.autocast(waves.device.type, enabled=False):
             waves = waves.float()
-            energies = self._kaldi(waves) if self.kaldi else self._centred(waves)
-            return energies
+            return self._kaldi(waves) if self.kaldi else self._centred(waves)
 
     def frames(self, samples: int) -> int:
         """How many frames a waveform of this length has, T."""

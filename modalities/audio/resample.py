@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from fractions import Fraction
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torchaudio.transforms import Resample
@@ -17,8 +16,8 @@ LARGEST_TERM = 1_000
 def resample(waves: Float[Tensor, "*b S"], rate: int, to: int) -> Float[Tensor, "*b R"]:
     """Bring waveforms from one rate to another by a windowed sinc filter (torchaudio's).
 
-    The filter is made once for each pair of rates and used on all waveforms at once. A filter has as many taps as the terms of
-    the ratio are large; for 44,101 to 16,000 Hz it would fill gigabytes. So that ratio is taken as 119/328, which is off by four
+    The filter is made once for each pair of rates and used on all waveforms at once. It has as many taps as the terms of the
+    ratio are large; for 44,101 to 16,000 Hz it would fill gigabytes. So that ratio is taken as 119/328, which is off by four
     millionths; the worst that can be is one in two thousand, less than a hundredth of a semitone.
     """
     if rate == to:

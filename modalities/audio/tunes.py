@@ -60,7 +60,12 @@ class Sounds(NamedTuple):
 
 
 def play_tunes(
-    count: int, samples: int, rate: int = 16_000, snr: tuple[float, float] = (4.0, 4.0), seed: int = 0, split: str = "train"
+    count: int,
+    samples: int,
+    rate: int = 16_000,
+    snr: tuple[float, float] = (4.0, 4.0),
+    seed: int = 0,
+    split: str = "train",
 ) -> Sounds:
     """Play `count` tunes of `samples` samples; the same arguments give the same sounds.
 
@@ -96,9 +101,9 @@ def _play_chunk(
     wave = _partials(played, spacing, index, rate, rng)
     wave *= np.minimum(np.minimum(within, 1 - within) * np.float32(12), np.float32(1))  # soft edges, not clicks
     wave /= wave.std(axis=1, keepdims=True)
-    wave += rng.standard_normal((n, samples), dtype=np.float32) * (
-        10 ** (-_between(snr, drawn["snr"]) / 20)
-    ).astype(np.float32)
+    wave += rng.standard_normal((n, samples), dtype=np.float32) * (10 ** (-_between(snr, drawn["snr"]) / 20)).astype(
+        np.float32
+    )
     wave *= np.float32(0.1) / wave.std(axis=1, keepdims=True)
     labels = {
         "tune": tune,
@@ -124,7 +129,9 @@ def _partials(played: Wave, spacing: Wave, index: NDArray[np.int32], rate: int, 
     wave = np.zeros(index.shape, np.float32)
     for place in range(-1, int(ceiling / SPACING[0]) + 1):
         mel = played + place * spacing  # [n, 4]
-        steps = np.where((mel > 30 + GROWL) & (mel < ceiling - GROWL), mel_to_hertz(mel) / rate, 0.0)  # 0 is silent: the sine stands still
+        steps = np.where(
+            (mel > 30 + GROWL) & (mel < ceiling - GROWL), mel_to_hertz(mel) / rate, 0.0
+        )  # 0 is silent: the sine stands still
         width = (steps + 700.0 / rate) * (GROWL * np.log(10) / 2595.0) * (steps > 0)  # the same in turns a sample
         speed = np.take_along_axis(steps, degree, axis=1)
         speed += np.take_along_axis(width, degree, axis=1) * growl

@@ -82,7 +82,9 @@ def draw_clips(
     jitter: float = 0.0,
     field: bool = False,
     norm: bool = True,
-    edges: float = 2.5, contrast: float = 0.18, grain: float = 0.08,
+    edges: float = 2.5,
+    contrast: float = 0.18,
+    grain: float = 0.08,
 ) -> Clips:
     streams = np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split),)).spawn(2)
     pairs = np.random.default_rng(streams[0]).permutation(np.arange(count) % (len(DIRECTIONS) * len(SHAPES)))

@@ -78,7 +78,9 @@ def test_every_rate_gives_the_same_sound(rate: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("channels", [1, 2, 6])
 def test_channels_are_mixed(channels: int, tmp_path: Path) -> None:
-    wave = tone(RATE, 0.3, channels) * np.linspace(0, 2, channels, dtype=np.float32) if channels > 1 else tone(RATE, 0.3)
+    wave = (
+        tone(RATE, 0.3, channels) * np.linspace(0, 2, channels, dtype=np.float32) if channels > 1 else tone(RATE, 0.3)
+    )
     write(tmp_path / "a.wav", wave, subtype="FLOAT")
     stretch = read_stretch(str(tmp_path / "a.wav"), 1.0, middle)
     np.testing.assert_allclose(stretch.wave.numpy(), tone(RATE, 0.3)[:, 0], atol=1e-6)
@@ -111,7 +113,9 @@ def test_short_recordings_are_followed_by_silence(tmp_path: Path) -> None:
 
 def test_clipped_and_loud_recordings_are_taken_as_they_are(tmp_path: Path) -> None:
     write(tmp_path / "clipped.wav", (tone(RATE, 0.3) * 20).clip(-1, 1))
-    write(tmp_path / "loud.wav", tone(RATE, 0.3) * 20, subtype="FLOAT")  # beyond full scale, as floating-point files may be
+    write(
+        tmp_path / "loud.wav", tone(RATE, 0.3) * 20, subtype="FLOAT"
+    )  # beyond full scale, as floating-point files may be
     write(tmp_path / "silent.wav", np.zeros((RATE, 1), np.float32))
     files = observations(tmp_path, "clipped.wav", "loud.wav", "silent.wav")
     for index in range(3):
@@ -140,9 +144,18 @@ def damaged(root: Path) -> dict[str, tuple[Path, str]]:
     (root / "x.wav").unlink()
     write(root / "slow.wav", tone(RATE, 1), rate=10)
     reasons = {
-        **{"empty.wav": "empty", "text.wav": "cannot be decoded", "folder.wav": "is a folder", "gone.wav": "no such file"},
-        **{"one.wav": "too short", "none.wav": "too short", "nan.wav": "not finite", "inf.wav": "not finite"},
-        **{"cut.flac": "cut.flac", "head.ogg": "cannot be decoded", "header.wav": "too short", "slow.wav": "10 Hz"},
+        "empty.wav": "empty",
+        "text.wav": "cannot be decoded",
+        "folder.wav": "is a folder",
+        "gone.wav": "no such file",
+        "one.wav": "too short",
+        "none.wav": "too short",
+        "nan.wav": "not finite",
+        "inf.wav": "not finite",
+        "cut.flac": "cut.flac",
+        "head.ogg": "cannot be decoded",
+        "header.wav": "too short",
+        "slow.wav": "10 Hz",
     }
     return {name: (root / name, why) for name, why in reasons.items()}
 
@@ -161,11 +174,8 @@ def test_a_header_that_claims_gigabytes(tmp_path: Path) -> None:
     at = content.index(b"data") + 4
     content[at : at + 4] = struct.pack("<I", 0xFFFFFF00)
     path.write_bytes(bytes(content))
-    # What is there is read, or the file is refused; neither takes the memory that the header speaks of.
-    try:
-        assert len(read_stretch(str(path), 10.0, middle).wave) <= RATE
-    except Unreadable as error:
-        assert "a.wav" in str(error)
+    # What is there is read; nothing takes the memory that the header speaks of.
+    assert len(read_stretch(str(path), 10.0, middle).wave) == RATE / 2
 
 
 def test_a_wrong_ending_is_no_harm(tmp_path: Path) -> None:
@@ -219,7 +229,7 @@ def test_the_published_views() -> None:
 def test_settings_out_of_range() -> None:
     with pytest.raises(UserError, match="frames must be at least 1: 0"):
         checked_view("mel_16k", 0, None)
-    with pytest.raises(UserError, match="seconds must be at least 0.025"):
+    with pytest.raises(UserError, match=r"seconds must be at least 0.025"):
         checked_view("mel_16k", 16, 0.001)
 
 

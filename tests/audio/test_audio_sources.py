@@ -91,7 +91,7 @@ def test_folds_that_cannot_be(tmp_path: Path) -> None:
     (root / "meta/esc50.csv").write_text("filename,folds,category\na,1,b\n")
     with pytest.raises(UserError, match=r"has no column 'fold' \(did you mean 'folds'\?\)"):
         ESC50(str(root))
-    with pytest.raises(UserError, match="UrbanSound8K.csv does not exist"):
+    with pytest.raises(UserError, match=r"UrbanSound8K.csv does not exist"):
         UrbanSound8K(str(root))
 
 
@@ -103,26 +103,29 @@ def test_speech_commands(tmp_path: Path) -> None:
     assert all("bb_nohash" in val.name(i) for i in range(2))
     assert test.factors["class"].names == ["no", "yes"]
     (tmp_path / "testing_list.txt").write_text("yes/xx_nohash_0.wav\n")
-    with pytest.raises(UserError, match="1 of 1 recordings in testing_list.txt are not in"):
+    with pytest.raises(UserError, match=r"1 of 1 recordings in testing_list.txt are not in"):
         SpeechCommands(str(tmp_path))
 
 
 def test_audioset_takes_what_is_there_and_says_what_is_not(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="2 of 3 listed clips are in .*without the 1 that are missing"):
+    with pytest.warns(UserWarning, match=r"2 of 3 listed clips are in .*without the 1 that are missing"):
         source = AudioSet(str(audioset(tmp_path)), frames=32, seconds=None)
     assert source.missing == ["missing0000"]
     files = source.train()
-    assert sorted(files.name(i).rsplit("/", 1)[1] for i in range(len(files))) == [f"{IDS[0]}_0.000.wav", f"Y{IDS[1]}.flac"]
+    assert sorted(files.name(i).rsplit("/", 1)[1] for i in range(len(files))) == [
+        f"{IDS[0]}_0.000.wav",
+        f"Y{IDS[1]}.flac",
+    ]
     assert files.observe(0).shape == (1, 32, 128)
     assert source.probe() is None
 
 
 def test_audioset_with_nothing_to_learn_from(tmp_path: Path) -> None:
     audioset(tmp_path)
-    with pytest.raises(UserError, match="eval.csv does not exist"):
+    with pytest.raises(UserError, match=r"eval.csv does not exist"):
         AudioSet(str(tmp_path), segments=["eval.csv"])
-    (tmp_path / "other.csv").write_text(f"# x\n{IDS[3]}, 0, 10, \"/m/1\"\n")
-    with pytest.raises(UserError, match="none of the 1 clips listed in other.csv is in"):
+    (tmp_path / "other.csv").write_text(f'# x\n{IDS[3]}, 0, 10, "/m/1"\n')
+    with pytest.raises(UserError, match=r"none of the 1 clips listed in other.csv is in"):
         AudioSet(str(tmp_path), segments=["other.csv"])
     (tmp_path / "balanced_train_segments.csv").unlink()
     with pytest.raises(UserError, match="has none of AudioSet's lists"):

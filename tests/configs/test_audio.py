@@ -53,7 +53,9 @@ def test_published_sizes(preset: str, tmp_path: Path) -> None:
     tokenizer = next(part for part in model.encoder.modules() if isinstance(part, Tokenizer))
     assert tuple(model.encoder.grid((1, config.data.frames, tokenizer.front_end.bins))) == grid  # type: ignore[union-attr]
     assert millions(model.encoder) == pytest.approx(85.25, abs=0.5)  # a ViT-base
-    build_sampler(config).at(0.5)(model.encoder.grid((1, config.data.frames, tokenizer.front_end.bins)), 4, torch.Generator())  # type: ignore[union-attr]
+    build_sampler(config).at(0.5)(
+        model.encoder.grid((1, config.data.frames, tokenizer.front_end.bins)), 4, torch.Generator()
+    )  # type: ignore[union-attr]
 
 
 def test_published_settings(tmp_path: Path) -> None:
@@ -77,7 +79,12 @@ def test_published_settings(tmp_path: Path) -> None:
 
     m2d = published("m2d_as_vitb", tmp_path)
     run, optim, _ = settings(m2d)
-    assert (run.epochs, run.clip_norm, optim.lr, optim.warmup_epochs) == (300, 3.0, pytest.approx(3e-4 * 2048 / 256), 20)
+    assert (run.epochs, run.clip_norm, optim.lr, optim.warmup_epochs) == (
+        300,
+        3.0,
+        pytest.approx(3e-4 * 2048 / 256),
+        20,
+    )
     assert (optim.weight_decay, optim.betas) == (0.05, (0.9, 0.95))
     assert (m2d.predictor.dim, m2d.predictor.depth, m2d.predictor.heads) == (512, 8, 16)
     assert (m2d.target.start, m2d.target.end, m2d.target.sees) == (0.99995, 0.99999, "asked")
@@ -115,7 +122,9 @@ METHODS = {"ajepa": "mse", "audiojepa": "cosine", "m2d": "cosine", "ijepa": "smo
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("modality", ["audio", "image"])
 def test_small_models_run(method: str, modality: str) -> None:
-    config = composed(f"modality={modality}", f"method={method}", f"preset=quickstart{'_audio' * (modality == 'audio')}").config
+    config = composed(
+        f"modality={modality}", f"method={method}", f"preset=quickstart{'_audio' * (modality == 'audio')}"
+    ).config
     model = build_model(config, steps=10)
     shape = (1, 64, 64)
     obs = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))

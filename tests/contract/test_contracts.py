@@ -87,7 +87,9 @@ def sounds(root: Path) -> Sounds:
 
 
 def folds(root: Path, kind: type[ESC50] | type[UrbanSound8K]) -> ESC50 | UrbanSound8K:
-    rows = [(f"{fold}{label}{i}.wav", str(fold), label) for fold in range(1, kind.folds + 1) for label in "ab" for i in "01"]
+    rows = [
+        (f"{fold}{label}{i}.wav", str(fold), label) for fold in range(1, kind.folds + 1) for label in "ab" for i in "01"
+    ]
     recordings(root, *(kind.path(name, fold) for name, fold, _ in rows))
     (root / kind.table).parent.mkdir()
     (root / kind.table).write_text("\n".join([",".join(kind.columns), *map(",".join, rows)]))

@@ -99,7 +99,7 @@ def test_samplers_without_a_clock_are_the_same_at_any_time() -> None:
 def test_a_curriculum_fails_at_its_first_step_or_never() -> None:
     with pytest.raises(UserError, match="masks do not fit"):
         Curriculum(MultiBlock(min_context=4), CrossBlock(min_context=60), start=0.0)(Grid(8, 8, 1), 2, generator(0))
-    with pytest.raises(UserError, match="masks.start must lie between 0 and 1, not 2"):
+    with pytest.raises(UserError, match=r"masks.start must lie between 0 and 1, not 2"):
         Curriculum(MultiBlock(), CrossBlock(), start=2)
 
 
@@ -110,7 +110,7 @@ def test_a_random_share_between_two_numbers() -> None:
     assert max(shares) <= 0.605
     assert max(shares) - min(shares) > 0.18
     for wrong in ([0.6, 0.4], [0.0, 0.5], [0.5, 1.0], 1.0):
-        with pytest.raises(UserError, match="masks.ratio must"):
+        with pytest.raises(UserError, match=r"masks.ratio must"):
             Random(wrong)
 
 

@@ -40,7 +40,9 @@ def fit(encoder: Encoder, observations: Observations) -> None:
     if not asking:
         return
     sample = next(batches(observations, subset(observations, FITTED_ON), FITTED_ON), None)
-    for tokenizer in asking if sample is not None else ():  # unreadable data are told of where they are first needed
+    if sample is None:  # unreadable data are told of where they are first needed
+        return
+    for tokenizer in asking:
         tokenizer.fit(sample.obs)
 
 
