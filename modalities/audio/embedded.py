@@ -48,7 +48,7 @@ class Tunes(DataSource):
         front_end: str = "small_16k",
         frames: int = 64,
         count: int = 6_000,
-        snr: Sequence[float] = (4.0, 4.0),
+        snr: Sequence[float] = (6.0, 6.0),
         seed: int = 0,
         cache: str | None = None,
     ):

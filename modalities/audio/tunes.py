@@ -15,7 +15,7 @@ from jaxtyping import Float32, Int64
 from numpy import ndarray
 from numpy.typing import NDArray
 
-VERSION = 5
+VERSION = 6
 """Part of the cache key: raise it whenever a change alters a single sample."""
 
 SPLITS = ("train", "probe_train", "probe_val", "probe_test")
@@ -40,7 +40,7 @@ GROWL = 75.0
 GROWL_RATE = 90.0
 """How often a second it does so."""
 
-JITTER = 12.0
+JITTER = 3.0
 """Decibels between the softest and the loudest that a partial of a note can be."""
 
 STEPS = 4
@@ -63,7 +63,7 @@ def play_tunes(
     count: int,
     samples: int,
     rate: int = 16_000,
-    snr: tuple[float, float] = (4.0, 4.0),
+    snr: tuple[float, float] = (6.0, 6.0),
     seed: int = 0,
     split: str = "train",
 ) -> Sounds:
@@ -89,7 +89,7 @@ def _play_chunk(
 ) -> Sounds:
     n = len(tune)
     drawn = {name: rng.random((n, 1)) for name in ("tempo", "register", "spacing", "step", "start", "snr")}
-    length = 0.070 * (160 / 70) ** drawn["tempo"]  # of a note, in seconds
+    length = 0.080 * (140 / 80) ** drawn["tempo"]  # of a note, in seconds
     spacing = _between(SPACING, drawn["spacing"])
     base = 100 + spacing * drawn["register"]
     step = 110 + 60 * drawn["step"]
