@@ -194,6 +194,9 @@ def prepare(
         notes += identity.check(start, {**state, "config": saved}, facts, run.allow_mismatch)
         checkpoint.load_model(start, model)
         checkpoint.load_optimizer(start, optimizer)
+        unreported = start.parent == out / "checkpoints" and not (out / "report.json").exists()
+        if state["step"] == schedule.steps and unreported:
+            state["measured"] = False  # it was killed between its last checkpoint and its report
         if state["step"] >= schedule.steps and state["measured"]:
             raise UserError(
                 f"checkpoint {start} has taken {state['step']} steps already; raise run.steps (now {schedule.steps})"
