@@ -27,9 +27,9 @@ from torchvision.transforms import v2
 from benchmarks.photos import PHOTOS
 from benchmarks.timing import interleaved
 from benchmarks.train_step import picture
-from modalities.image.files import PathTable
 from modalities.image.observations import ImageFiles, View
 from modalities.image.transforms import Box, sample_crop, to_tensor
+from worldjepa.data.paths import PathTable
 
 SIZE, SCALE = 224, (0.3, 1.0)
 NORMALISE = v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

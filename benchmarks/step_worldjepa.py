@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.contender import Clock, Size, Step, Work, serve
-from modalities.image.files import PathTable
 from modalities.image.observations import ImageFiles, View
 from modalities.image.tokenizer import Patches
+from worldjepa.data.paths import PathTable
 from worldjepa.encoders import ViT
 from worldjepa.jepa import JEPA
 from worldjepa.masks import MultiBlockOfficial

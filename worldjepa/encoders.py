@@ -13,15 +13,15 @@ from worldjepa.errors import UserError, suggest
 from worldjepa.interfaces import Encoder, Tokenizer
 from worldjepa.nn.blocks import NORM_EPS, Transformer
 from worldjepa.nn.init import Scheme, initialise
-from worldjepa.nn.positions import Table, check_axes, sincos
+from worldjepa.nn.positions import Positions, SinCos
 from worldjepa.types import Grid, Tokens
 
 
 @final
 class ViT(Encoder):
-    """The I-JEPA encoder: tokens plus fixed position code, transformer blocks, a final layer norm. No class token.
+    """The encoder of I-JEPA and V-JEPA: tokens that know their places, transformer blocks, a final layer norm. No class token.
 
-    Positions are added before tokens are dropped, and dropped tokens cost nothing.
+    Tokens keep their positions when others are dropped, and dropped tokens cost nothing.
 
     Args:
         tokenizer: cuts observations into tokens of width `dim`.
@@ -29,11 +29,9 @@ class ViT(Encoder):
         depth: number of blocks.
         heads: attention heads; must divide `dim`.
         mlp_ratio: hidden width of the MLPs over `dim`.
-        axes: the axes that the position code names, in order (`wh` for images).
+        positions: how tokens tell where they stand; by default I-JEPA's code, `SinCos("wh")`.
         init: see `worldjepa.nn.init.initialise`.
         norm_eps: epsilon of all layer norms.
-        positions: a stored position code in place of the formula; observations of another size than its own are placed
-            on its lattice, and it is interpolated there.
 
     Source: I-JEPA (arXiv 2301.08243), `src/models/vision_transformer.py` of its repository.
     """
@@ -45,23 +43,20 @@ class ViT(Encoder):
         depth: int,
         heads: int,
         mlp_ratio: float = 4.0,
-        axes: str = "wh",
+        positions: Positions | None = None,
         init: Scheme = "normal",
         norm_eps: float = NORM_EPS,
-        positions: Table | None = None,
     ) -> None:
         super().__init__()
         if dim % heads:
             raise UserError(f"encoder width {dim} does not divide among {heads} heads")
         if tokenizer.dim != dim:
             raise UserError(f"the tokenizer makes tokens of width {tokenizer.dim}, the encoder expects {dim}")
-        check_axes(dim, axes)
-        if positions is not None and positions.dim != dim:
-            raise UserError(f"the stored position code has width {positions.dim}, the encoder {dim}")
         self.dim = dim
-        self.axes = axes
+        self.heads = heads
+        self.positions = SinCos() if positions is None else positions
+        self.positions.check(dim, heads)
         self.tokenizer = tokenizer
-        self.positions = positions
         self.blocks = Transformer(dim, depth, heads, mlp_ratio, norm_eps)
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
         initialise(self, init)
@@ -71,17 +66,16 @@ class ViT(Encoder):
         return self.tokenizer.grid(obs_shape)
 
     def coordinates(self, obs_shape: Sequence[int]) -> Float[Tensor, "N 3"]:
-        """The coordinates of the lattice, or with a stored position code where it lies on the code's own."""
-        grid = self.grid(obs_shape)
-        return grid.pos() if self.positions is None else self.positions.coordinates(grid)
+        """Where the position code wants the cells of the lattice to stand."""
+        return self.positions.coordinates(self.grid(obs_shape))
 
     def forward(self, obs: Tensor | Tokens, keep: Int[Tensor, "B C K"] | None = None) -> Tokens:
         """Encode all tokens, x `[B, N, D]`, or the kept ones of each context set on their own, x `[B, C, K, D]`."""
         tokens = self._tokens(obs, keep)
         if keep is None:
-            return Tokens(self._blocks(tokens), tokens.pos)
+            return Tokens(self._encoded(tokens), tokens.pos)
         # Folded before the sum: `torch.compile` takes a tensor of its own and a view of another for two cases.
-        folded = self._blocks(Tokens(tokens.x.flatten(0, 1), tokens.pos.flatten(0, 1)))  # [B*C, K, D]
+        folded = self._encoded(Tokens(tokens.x.flatten(0, 1), tokens.pos.flatten(0, 1)))  # [B*C, K, D]
         return Tokens(folded.reshape(tokens.x.shape), tokens.pos)
 
     def _tokens(self, obs: Tensor | Tokens, keep: Int[Tensor, "B C K"] | None) -> Tokens:
@@ -89,14 +83,12 @@ class ViT(Encoder):
         if isinstance(obs, Tokens):
             return obs if keep is None else obs.select(keep)
         tokens: Tokens = self.tokenizer(obs) if keep is None else self.tokenizer.visible(obs, keep)
-        if self.positions is None:
-            return tokens
         pos = self.positions.coordinates(self.grid(obs.shape[1:]), obs.device)  # [N, 3]
         return Tokens(tokens.x, pos.expand(len(obs), -1, -1) if keep is None else pos[keep])
 
-    def _blocks(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
-        code = sincos(tokens.pos, self.dim, self.axes) if self.positions is None else self.positions(tokens.pos)
-        out: Tensor = self.norm(self.blocks(tokens.x + code.to(tokens.x.dtype)))
+    def _encoded(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
+        rotation = self.positions.rotation(tokens.pos, self.dim // self.heads)
+        out: Tensor = self.norm(self.blocks(self.positions.added(tokens), rotation=rotation))
         return out
 
 

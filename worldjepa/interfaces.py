@@ -75,8 +75,13 @@ class Predictor(nn.Module, ABC):
     """Answers questions about positions from what the encoder saw."""
 
     @abstractmethod
-    def forward(self, context: Tokens, query: Float[Tensor, "B M Q 3"], cond: Tokens | None = None) -> Tokens:
-        """Predict the representations at `query` from context x `[B, C, K, D]`; C is 1 or M. Returns x `[B, M, Q, D]`."""
+    def forward(
+        self, context: Tokens, query: Float[Tensor, "B M Q 3"], cond: Tokens | None = None, mask: int = 0
+    ) -> Tokens:
+        """Predict the representations at `query` from context x `[B, C, K, D]`; C is 1 or M. Returns x `[B, M, Q, D]`.
+
+        `mask` says which of the step's masks asks, for predictors that tell them apart.
+        """
 
 
 class MaskSampler(ABC):

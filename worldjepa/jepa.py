@@ -34,9 +34,9 @@ class JEPA(nn.Module):
         """Return the objective's named terms, each the mean over the batch's masks; the loss is their sum."""
         answers = self.target(batch.obs, batch.masks)
         terms = []
-        for masks, answer in zip(batch.masks, answers, strict=True):
+        for number, (masks, answer) in enumerate(zip(batch.masks, answers, strict=True)):
             context = self.encoder(batch.obs, keep=masks.context)  # [B, C, K, D]
-            pred = self.predictor(context, answer.pos, batch.cond)  # [B, M, Q, D]
+            pred = self.predictor(context, answer.pos, batch.cond, number)  # [B, M, Q, D]
             terms.append(self.objective(pred, answer, context, batch.cond))
         return mean_terms(terms)
 

@@ -40,6 +40,25 @@ class SmoothL1(Objective):
 
 
 @final
+class L1(Objective):
+    """Absolute difference between prediction and answer, mean over all elements.
+
+    Args:
+        weight: factor of the term.
+
+    Source: V-JEPA (arXiv 2404.08471), equation 1.
+    """
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, pred: Tokens, target: Tokens, context: Tokens, cond: Tokens | None = None) -> dict[str, Tensor]:
+        """Return `{"l1": scalar}`."""
+        return {"l1": self.weight * F.l1_loss(pred.x.float(), target.x.float())}
+
+
+@final
 class VarianceCovariance(Objective):
     """The variance and covariance terms of VICReg on the mean-pooled context representations.
 

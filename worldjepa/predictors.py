@@ -12,13 +12,13 @@ from worldjepa.errors import UserError
 from worldjepa.interfaces import Predictor
 from worldjepa.nn.blocks import NORM_EPS, Transformer
 from worldjepa.nn.init import Scheme, initialise
-from worldjepa.nn.positions import Table, check_axes, sincos
+from worldjepa.nn.positions import Positions, SinCos
 from worldjepa.types import Tokens
 
 
 @final
 class MaskTokenViT(Predictor):
-    """The narrow vision transformer of I-JEPA: a learned token plus a position code stands for each question.
+    """The narrow vision transformer of I-JEPA and V-JEPA: a learned token that knows its place stands for each question.
 
     Every target set is answered in a sequence of its own, next to its context: blocks never see one another's questions. With
     `joint`, all of them are answered in one sequence next to the one context, which then passes through the predictor once
@@ -30,12 +30,14 @@ class MaskTokenViT(Predictor):
         depth: number of blocks.
         heads: attention heads; must divide `dim`. The published models use as many as their encoder.
         mlp_ratio: hidden width of the MLPs over `dim`.
-        axes: the axes that the position code names, in order.
+        positions: how tokens tell where they stand; by default I-JEPA's code, `SinCos("wh")`.
         init: see `worldjepa.nn.init.initialise`.
-        positions: a stored position code in place of the formula, on the same lattice as the encoder's.
+        mask_tokens: learned tokens for questions; the i-th of a step's masks asks with the i-th, and begins anew after the
+            last. V-JEPA has one for each mask.
+        mask_std: standard deviation that they start with (I-JEPA .02, V-JEPA 0).
         joint: answer all target sets of a sample in one sequence.
 
-    Source: I-JEPA (arXiv 2301.08243), `src/models/vision_transformer.py` of its repository.
+    Source: I-JEPA (arXiv 2301.08243), `src/models/vision_transformer.py` of its repository; V-JEPA (arXiv 2404.08471).
     """
 
     def __init__(
@@ -45,30 +47,36 @@ class MaskTokenViT(Predictor):
         depth: int = 12,
         heads: int = 12,
         mlp_ratio: float = 4.0,
-        axes: str = "wh",
+        positions: Positions | None = None,
         init: Scheme = "normal",
-        positions: Table | None = None,
+        mask_tokens: int = 1,
+        mask_std: float = 0.02,
         joint: bool = False,
     ) -> None:
         super().__init__()
         if dim % heads:
             raise UserError(f"predictor width {dim} does not divide among {heads} heads")
-        check_axes(dim, axes)
-        if positions is not None and positions.dim != dim:
-            raise UserError(f"the stored position code has width {positions.dim}, the predictor {dim}")
+        if mask_tokens < 1 or mask_std < 0:
+            raise UserError(
+                f"predictor.mask_tokens={mask_tokens} must be at least 1, predictor.mask_std={mask_std} not negative"
+            )
         self.dim = dim
-        self.axes = axes
-        self.positions = positions
+        self.heads = heads
+        self.positions = SinCos() if positions is None else positions
+        self.positions.check(dim, heads)
         self.joint = joint
         self.predictor_embed = nn.Linear(input_dim, dim)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.mask_token = nn.Parameter(torch.zeros(mask_tokens, 1, dim))
         self.predictor_blocks = Transformer(dim, depth, heads, mlp_ratio)
         self.predictor_norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self.predictor_proj = nn.Linear(dim, input_dim)
         initialise(self, init)
-        nn.init.trunc_normal_(self.mask_token, std=0.02)
+        if mask_std:
+            nn.init.trunc_normal_(self.mask_token, std=mask_std)
 
-    def forward(self, context: Tokens, query: Float[Tensor, "B M Q 3"], cond: Tokens | None = None) -> Tokens:
+    def forward(
+        self, context: Tokens, query: Float[Tensor, "B M Q 3"], cond: Tokens | None = None, mask: int = 0
+    ) -> Tokens:
         """Predict x `[B, M, Q, D]` at `query` from context x `[B, C, K, D]`, where C is 1 or M; with `joint`, 1.
 
         Raises:
@@ -77,25 +85,25 @@ class MaskTokenViT(Predictor):
         if cond is not None:
             raise ValueError("MaskTokenViT takes no condition; choose a predictor that does")
         if not self.joint:
-            return Tokens(self._answer(context, query), query)
+            return Tokens(self._answer(context, query, mask), query)
         if context.x.shape[1] > 1:
             raise UserError(
                 f"predictor.joint answers all targets from one context, but these masks make {context.x.shape[1]}"
             )
         every = query.flatten(1, 2).unsqueeze(1)  # [B, 1, M*Q, 3]
-        out = self._answer(context, every)  # [B, 1, M*Q, D]
+        out = self._answer(context, every, mask)  # [B, 1, M*Q, D]
         return Tokens(out.reshape(*query.shape[:3], out.shape[-1]), query)
 
-    def _answer(self, context: Tokens, query: Float[Tensor, "B M Q 3"]) -> Float[Tensor, "B M Q D"]:
+    def _answer(self, context: Tokens, query: Float[Tensor, "B M Q 3"], mask: int) -> Float[Tensor, "B M Q D"]:
         b, m, q, _ = query.shape
-        seen = self.predictor_embed(context.x)  # [B, C, K, P]
-        seen = seen + self._code(context.pos).to(seen.dtype)
-        seen = seen.expand(b, m, *seen.shape[2:])  # [B, M, K, P]
-        asked = self.mask_token.to(seen.dtype) + self._code(query).to(seen.dtype)  # [B, M, Q, P]
-        x = torch.cat([seen.flatten(0, 1), asked.flatten(0, 1)], dim=1)  # [B*M, K+Q, P]
-        x = self.predictor_blocks(x, queries=q)  # [B*M, Q, P]
-        out: Tensor = self.predictor_proj(self.predictor_norm(x))
-        return out.reshape(b, m, q, out.shape[-1])  # [B, M, Q, D]
+        seen = self._placed(self.predictor_embed(context.x), context.pos)  # [B, C, K, P]
+        token = self.mask_token[mask % len(self.mask_token)].to(seen.x.dtype)  # [1, P]
+        asked = self._placed(token.expand(b, m, q, -1), query)  # [B, M, Q, P]
+        x = torch.cat([seen.x.expand(b, m, -1, -1), asked.x], dim=2).flatten(0, 1)  # [B*M, K+Q, P]
+        pos = torch.cat([seen.pos.expand(b, m, -1, -1), asked.pos], dim=2).flatten(0, 1)  # [B*M, K+Q, 3]
+        x = self.predictor_blocks(x, queries=q, rotation=self.positions.rotation(pos, self.dim // self.heads))
+        out: Tensor = self.predictor_proj(self.predictor_norm(x))  # [B*M, Q, D]
+        return out.reshape(b, m, q, out.shape[-1])
 
-    def _code(self, pos: Float[Tensor, "*b N 3"]) -> Float[Tensor, "*b N {self.dim}"]:
-        return sincos(pos, self.dim, self.axes) if self.positions is None else self.positions(pos)
+    def _placed(self, x: Float[Tensor, "B S K P"], pos: Float[Tensor, "B S K 3"]) -> Tokens:
+        return Tokens(self.positions.added(Tokens(x, pos)), pos)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from modalities.image.cache import Arrays, Key, cached, fingerprint
 from modalities.image.observations import ArrayObservations, checked_view
 from modalities.image.patterns import PATTERNS, Images, draw_patterns
 from modalities.image.patterns import VERSION as PATTERNS_VERSION
 from modalities.image.shapes import BINS, HUES, MOST_OBJECTS, SHAPES, TEXTURES, draw_shapes, grey
 from modalities.image.shapes import VERSION as SHAPES_VERSION
 from worldjepa.data import DataSource, Labels, ProbeSplits
+from worldjepa.data.cache import Arrays, Key, cached, fingerprint
 from worldjepa.errors import UserError
 
 PROBE_SIZES = {"train": 4_000, "val": 1_000, "test": 2_000}

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from modalities.image.files import check_folder, scan
-from modalities.image.labels import class_folders, label_by_folder, labelled, read_lines
-from modalities.image.observations import ImageFiles, check_share, checked_view
-from modalities.image.splits import probe_splits
+from modalities.image.observations import KIND, ImageFiles, checked_view
 from worldjepa.data import DataSource, ProbeSplits
+from worldjepa.data.files import check_share
+from worldjepa.data.labels import class_folders, label_by_folder, labelled, read_lines
+from worldjepa.data.paths import check_folder, scan
+from worldjepa.data.splits import probe_splits
 from worldjepa.errors import UserError
 
 
@@ -55,7 +56,7 @@ class ImageNet(DataSource):
         self.max_bad_fraction = check_share(max_bad_fraction)
         self.root = check_folder(root)
         train = check_folder(os.path.join(self.root, "train"))
-        files = ImageFiles(train, scan(train), self.view)
+        files = ImageFiles(train, scan(train, KIND), self.view)
         self._classes = class_folders(files)
         if not self._classes:
             raise UserError(f"{train} must hold one folder of images for each class, and nothing else, e.g. n01440764/")
@@ -88,7 +89,7 @@ class ImageNet(DataSource):
 
     def _test(self) -> ImageFiles:
         root = check_folder(os.path.join(self.root, "val"))
-        files = ImageFiles(root, scan(root), self.view)
+        files = ImageFiles(root, scan(root, KIND), self.view)
         flat = not any("/" in path for path in files.paths)
         if self.val_labels is None and flat:
             raise UserError(

@@ -12,11 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modalities.image.files import PathTable, check_folder, nearest_entry
-from modalities.image.labels import with_labels
-from modalities.image.observations import ImageFiles, check_share, checked_view, labels_from
-from modalities.image.splits import check_holdout, probe_splits, stratified
-from worldjepa.data import DataSource, Labels, ProbeSplits
+from modalities.image.observations import ImageFiles, checked_view
+from worldjepa.data import DataSource, ProbeSplits
+from worldjepa.data.files import check_share
+from worldjepa.data.labels import with_labels
+from worldjepa.data.paths import PathTable, check_folder, nearest_entry
+from worldjepa.data.splits import check_holdout, probe_splits, stratified
 from worldjepa.errors import UserError, suggest
 
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -78,9 +79,8 @@ class Manifest(DataSource):
         self._parts = {name: self._files(part) for name, part in parts.items()}
 
     def _files(self, part: Rows) -> ImageFiles:
-        index = labels_from(part.labels, self._classes)
-        factors = {"class": Labels(index, self._classes)} if self._classes else {}
-        return ImageFiles(self.root, PathTable(part.paths), self.view, factors)
+        files = ImageFiles(self.root, PathTable(part.paths), self.view)
+        return files.labelled(part.labels, self._classes) if self._classes else files
 
     @cached_property
     def _held_out(self) -> NDArray[np.bool_]:

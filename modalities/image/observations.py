@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from functools import partial
 from mmap import mmap
@@ -11,20 +10,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Integer, UInt8
+from jaxtyping import UInt8
 from numpy import ndarray
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from modalities.image.decode import read_image
-from modalities.image.files import PathTable
 from modalities.image.transforms import centre_view, random_resized_crop
 from worldjepa.data import Labels, Observations
+from worldjepa.data.files import Files
+from worldjepa.data.paths import Kind, PathTable
 from worldjepa.errors import UserError
 
-_SAMPLED_FILES = 32
-_SAMPLED_BYTES = 4096
+KIND = Kind("images", (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"))
+"""The files that are taken for images."""
 
 
 class View(NamedTuple):
@@ -53,18 +52,7 @@ def checked_view(size: int, channels: int, crop_scale: Sequence[float]) -> View:
     return View(int(size), int(channels), (float(crop_scale[0]), float(crop_scale[1])))
 
 
-def check_share(max_bad_fraction: float) -> float:
-    """Return the fraction.
-
-    Raises:
-        UserError: it is none.
-    """
-    if not 0 <= max_bad_fraction <= 1:
-        raise UserError(f"max_bad_fraction must be between 0 and 1: {max_bad_fraction}")
-    return float(max_bad_fraction)
-
-
-class ImageFiles(Observations):
+class ImageFiles(Files):
     """Image files below one folder, decoded when they are asked for.
 
     Args:
@@ -75,16 +63,9 @@ class ImageFiles(Observations):
     """
 
     def __init__(self, root: str, paths: PathTable, view: View, factors: dict[str, Labels] | None = None):
-        self.root, self.paths, self.view = root, paths, view
-        self.factors = factors or {}
+        super().__init__(root, paths, factors)
+        self.view = view
         self.shape = (view.channels, view.size, view.size)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def path(self, index: int) -> str:
-        """Where the file of a sample is."""
-        return os.path.join(self.root, self.paths[index])
 
     def observe(self, index: int, rng: torch.Generator | None = None) -> UInt8[Tensor, "C H W"]:
         """A random crop, or the evaluation view without `rng`.
@@ -94,29 +75,9 @@ class ImageFiles(Observations):
         """
         return read_image(self.path(index), partial(_look, view=self.view, rng=rng))
 
-    def name(self, index: int) -> str:
-        """The file of a sample."""
-        return self.path(index)
-
-    def select(self, indices: Integer[ndarray, " K"]) -> ImageFiles:
-        """The samples at the given indices, in that order."""
-        factors = {name: Labels(labels.index[indices], labels.names) for name, labels in self.factors.items()}
-        return ImageFiles(self.root, self.paths.select(indices), self.view, factors)
-
-    def fingerprint(self) -> str:
-        """SHA-256 over all names, the shape of the views, and the size and the first bytes of some of the files.
-
-        The bytes tell apart folders that use the same names; reading all files would take too long.
-        """
-        digest = hashlib.sha256(f"{self.paths.fingerprint()} {self.shape}".encode())
-        for index in np.linspace(0, len(self) - 1, min(_SAMPLED_FILES, len(self))).astype(int):
-            try:
-                with open(self.path(int(index)), "rb") as file:
-                    digest.update(file.read(_SAMPLED_BYTES))
-                    digest.update(str(os.fstat(file.fileno()).st_size).encode())
-            except OSError as error:  # training leaves such files out; that they are missing is a fact like any other
-                digest.update(type(error).__name__.encode())
-        return digest.hexdigest()
+    def with_files(self, paths: PathTable, factors: dict[str, Labels]) -> ImageFiles:
+        """Other images below the same folder, in the same view."""
+        return ImageFiles(self.root, paths, self.view, factors)
 
 
 class ArrayObservations(Observations):
@@ -193,12 +154,6 @@ class _MappedFile(NamedTuple):
     """Stands for a memory-mapped .npy file in a pickle."""
 
     path: str
-
-
-def labels_from(names: list[str], classes: list[str]) -> NDArray[np.int64]:
-    """The index in `classes` of each name; -1 where the name is empty."""
-    index = {name: position for position, name in enumerate(classes)} | {"": -1}
-    return np.array([index[name] for name in names], np.int64)
 
 
 def _look(image: Image.Image, view: View, rng: torch.Generator | None) -> UInt8[Tensor, "C H W"]:

@@ -22,7 +22,7 @@ from modalities.image.tokenizer import Patches
 from worldjepa.encoders import TimmViT, ViT
 from worldjepa.interfaces import Encoder
 from worldjepa.masks import MultiBlock, MultiBlockOfficial, Random
-from worldjepa.nn.positions import Table
+from worldjepa.nn.positions import SinCos, Table
 from worldjepa.objectives import SmoothL1, Sum, VarianceCovariance
 from worldjepa.predictors import MaskTokenViT
 from worldjepa.targets import EMA
@@ -97,13 +97,16 @@ CASES: dict[type, list[Case]] = {
         Case(lambda _: vit(), {"obs": bytes_like(3, 3, 16, 12)}),
         Case(lambda _: vit(init="rescaled"), {"obs": torch.randn(2, 3, 8, 16), "compiled": False}),
         Case(lambda _: vit(init="xavier"), {"obs": tokens(3, Grid(1, 3, 5), 16), "compiled": False}),
-        Case(lambda _: vit(axes="h"), {"obs": bytes_like(2, 3, 16, 16), "compiled": False}),
+        Case(lambda _: vit(positions=SinCos("h")), {"obs": bytes_like(2, 3, 16, 16), "compiled": False}),
         Case(lambda _: vit(positions=Table(4, 3, 16)), {"obs": bytes_like(2, 3, 16, 12)}),
     ],
     TimmViT: [Case(lambda _: TimmViT("test_vit", image_size=32), {"obs": bytes_like(2, 3, 32, 32)})],
     MaskTokenViT: [
         Case(lambda _: MaskTokenViT(16, dim=12, depth=2, heads=3), {"dim": 16}),
-        Case(lambda _: MaskTokenViT(8, 12, 1, 2, axes="thw"), {"dim": 8, "grid": Grid(3, 3, 2), "compiled": False}),
+        Case(
+            lambda _: MaskTokenViT(8, 12, 1, 2, positions=SinCos("thw")),
+            {"dim": 8, "grid": Grid(3, 3, 2), "compiled": False},
+        ),
         Case(lambda _: MaskTokenViT(8, 12, 1, 2, positions=Table(8, 8, 12)), {"dim": 8}),
         Case(lambda _: MaskTokenViT(8, 12, 2, 2, joint=True), {"dim": 8, "apart": False, "compiled": False}),
     ],

@@ -14,8 +14,8 @@ from PIL import ImageFile
 
 from faults.harness import Child
 from faults.media import BAD, BOMBS, ODD
-from modalities.image.files import PathTable
 from modalities.image.observations import ImageFiles, View
+from worldjepa.data.paths import PathTable
 from worldjepa.errors import Unreadable
 
 Size = Callable[[int, int], int]

@@ -13,11 +13,11 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from modalities.image import cache
 from modalities.image.data import Patterns, Shapes
 from modalities.image.observations import ArrayObservations
 from modalities.image.patterns import SPLITS, draw_patterns
 from modalities.image.shapes import draw_shapes, grey
+from worldjepa.data import cache
 from worldjepa.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -224,7 +224,7 @@ def test_own_cache_folder_and_default(tmp_path, monkeypatch):
 CONCURRENT = """
 import sys, time
 import numpy as np
-from modalities.image.cache import cached
+from worldjepa.data.cache import cached
 while time.time() < float(sys.argv[2]):
     pass
 for turn in range(20):

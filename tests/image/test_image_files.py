@@ -4,8 +4,14 @@ import pickle
 import numpy as np
 import pytest
 
-from modalities.image.files import PathTable, scan
+from modalities.image.observations import KIND
+from worldjepa.data import paths as paths_module
+from worldjepa.data.paths import Kind, PathTable
 from worldjepa.errors import UserError
+
+
+def scan(root, kind=KIND):
+    return paths_module.scan(root, kind)
 
 
 def touch(root, *paths):
@@ -44,7 +50,7 @@ def test_selection_and_unusual_names():
 def test_scan_is_sorted_and_ignores_hidden_and_other_files(tmp_path):
     touch(tmp_path, "b/2.PNG", "b/10.jpg", "a/x/1.jpeg", "c.webp", ".hidden/1.png", "b/.3.png", "notes.txt")
     assert list(scan(tmp_path)) == ["a/x/1.jpeg", "b/10.jpg", "b/2.PNG", "c.webp"]
-    assert list(scan(tmp_path, [".txt"])) == ["notes.txt"]
+    assert list(scan(tmp_path, Kind("texts", (".TXT",)))) == ["notes.txt"]
 
 
 def test_scan_follows_links_but_not_in_circles(tmp_path):
@@ -59,9 +65,9 @@ def test_nothing_found_says_what_is_there(tmp_path):
         scan(tmp_path)
     touch(tmp_path, *(f"a/{index}.txt" for index in range(12)), "b.npy", "README")
     with pytest.raises(UserError) as caught:
-        scan(tmp_path, [".jpg", ".png"])
+        scan(tmp_path, Kind("pictures", (".jpg", ".png")))
     text = str(caught.value)
-    for words in (str(tmp_path), ".jpg, .png", "12 with .txt", "1 with .npy", "1 with no ending"):
+    for words in ("no pictures", str(tmp_path), ".jpg, .png", "12 with .txt", "1 with .npy", "1 with no ending"):
         assert words in text
 
 

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from modalities.image.data import Folder, ImageNet, Manifest
-from modalities.image.files import PathTable
-from modalities.image.splits import stratified
+from worldjepa.data.paths import PathTable
+from worldjepa.data.splits import stratified
 from worldjepa.errors import UserError
 
 
@@ -207,7 +207,7 @@ def test_imagenet_flat_validation(imagenet):
     test = small(ImageNet, flat, val_labels=str(labels)).probe().test
     assert test.factors["class"].index.tolist() == [1, 0, 1]
     labels.write_text("n01443537\n")
-    with pytest.raises(UserError, match="1 lines for 3 images"):
+    with pytest.raises(UserError, match="1 lines for 3 files"):
         small(ImageNet, flat, val_labels=str(labels)).probe()
     labels.write_text("490\n361\n171\n")
     with pytest.raises(UserError, match="not a class"):

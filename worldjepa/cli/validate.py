@@ -15,7 +15,7 @@ from worldjepa.train.settings import OptimSettings, ProbeSettings, RunSettings
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-PARTS = ("modality", "data", "arch", "masks", "predictor", "target", "objective")
+PARTS = ("modality", "data", "arch", "positions", "masks", "predictor", "target", "objective")
 """The groups that a model and its data are built from."""
 
 BUILDER = frozenset({"encoder", "tokenizer", "dim", "heads", "steps", "grid", "input_dim"})

@@ -126,10 +126,10 @@ def prediction(model: JEPA, obs: Tensor, masks: list[Masks]) -> Scores:
         predictor knows nothing about where and what it was asked.
     """
     predicted, baseline = 0.0, 0.0
-    for mask, answer in zip(masks, model.target(obs, masks), strict=True):
+    for number, (mask, answer) in enumerate(zip(masks, model.target(obs, masks), strict=True)):
         context = model.encoder(obs, keep=mask.context)
         mean = Tokens(answer.x.mean((0, 1, 2), keepdim=True).expand_as(answer.x), answer.pos)
-        ours = model.objective(model.predictor(context, answer.pos), answer, context)
+        ours = model.objective(model.predictor(context, answer.pos, None, number), answer, context)
         theirs = model.objective(mean, answer, context)
         perfect = model.objective(answer, answer, context)
         for name in ours:

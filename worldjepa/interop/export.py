@@ -14,8 +14,8 @@ from worldjepa.errors import UserError, unknown
 from worldjepa.interop import huggingface, vit
 from worldjepa.interop.model import Pretrained
 from worldjepa.interop.saving import save, write_folder
-from worldjepa.nn.positions import sincos
-from worldjepa.types import Grid
+from worldjepa.nn.positions import Positions, SinCos, Table
+from worldjepa.types import Grid, Tokens
 
 FORMATS = ("hf", "timm", "worldjepa")
 
@@ -56,7 +56,7 @@ def official(model: Pretrained, layout: str, size: int | None) -> tuple[dict[str
     if (
         not isinstance(encoder, ViT)
         or tokenizer.get("_target_") != "modalities.image.tokenizer.Patches"
-        or encoder.axes != "wh"
+        or not _adds_image_code(encoder.positions)
     ):
         raise UserError(
             f"format={layout} holds image encoders of I-JEPA's kind only, not {node.get('_target_')} "
@@ -79,6 +79,11 @@ def official(model: Pretrained, layout: str, size: int | None) -> tuple[dict[str
     }
 
 
+def _adds_image_code(positions: Positions) -> bool:
+    """Whether a position code can be written as one number for each feature of each patch, in I-JEPA's order."""
+    return isinstance(positions, Table) or (isinstance(positions, SinCos) and positions.axes == "wh")
+
+
 def _positions(model: Pretrained, encoder: ViT, size: int | None) -> tuple[Grid, Tensor]:
     """The lattice to export for and its position code."""
     image = model.facts["image"]
@@ -87,8 +92,8 @@ def _positions(model: Pretrained, encoder: ViT, size: int | None) -> tuple[Grid,
     channels = model.facts["encoder"]["tokenizer"]["channels"]
     shape = (channels, size, size) if size is not None else tuple(image or ())
     grid, pos = encoder.grid(shape), encoder.coordinates(shape)
-    code = sincos(pos, encoder.dim, encoder.axes) if encoder.positions is None else encoder.positions(pos)
-    return grid, code.detach().to(torch.float32)
+    nothing = torch.zeros(len(pos), encoder.dim, device=pos.device)
+    return grid, encoder.positions.added(Tokens(nothing, pos)).detach()
 
 
 def _write_hf(folder: Path, tensors: dict[str, Tensor], facts: dict[str, Any], licence: str | None) -> Path:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from worldjepa.nn.attention import attend
+from worldjepa.nn.positions import Rotation
+from worldjepa.nn.rotary import turned
 
 NORM_EPS = 1e-6  # I-JEPA, all sizes
 
@@ -23,8 +25,10 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Float[Tensor, "B N D"], queries: int | None = None) -> Float[Tensor, "B Q D"]:
-        """Return the attended values of all tokens, or of the last `queries` tokens."""
+    def forward(
+        self, x: Float[Tensor, "B N D"], queries: int | None = None, rotation: Rotation | None = None
+    ) -> Float[Tensor, "B Q D"]:
+        """Return the attended values of all tokens, or of the last `queries` tokens; `rotation` tells where they stand."""
         b, n, d = x.shape
 
         def split(values: Tensor) -> Tensor:  # [B, N, parts*D] -> [parts, B, H, N, hd]
@@ -37,6 +41,8 @@ class Attention(nn.Module):
             weight, bias = self.qkv.weight, self.qkv.bias
             (q,) = split(F.linear(x[:, -queries:], weight[:d], bias[:d])).unbind(0)
             k, v = split(F.linear(x, weight[d:], bias[d:])).unbind(0)
+        if rotation is not None:
+            q, k = turned(q, rotation.last(q.shape[2])), turned(k, rotation)
         out: Tensor = self.proj(attend(q, k, v).transpose(1, 2).reshape(b, q.shape[2], d))
         return out
 
@@ -51,10 +57,12 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
         self.mlp = Mlp(dim, round(dim * mlp_ratio))
 
-    def forward(self, x: Float[Tensor, "B N D"], queries: int | None = None) -> Float[Tensor, "B Q D"]:
+    def forward(
+        self, x: Float[Tensor, "B N D"], queries: int | None = None, rotation: Rotation | None = None
+    ) -> Float[Tensor, "B Q D"]:
         """Return all tokens, or only the last `queries` ones (which is all that the last block of a predictor owes)."""
         kept = x if queries is None else x[:, -queries:]
-        x = kept + self.attn(self.norm1(x), queries)
+        x = kept + self.attn(self.norm1(x), queries, rotation)
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
 
@@ -67,13 +75,15 @@ class Transformer(nn.ModuleList):
         self.checkpointing = False
         """Recompute activations in the backward pass instead of keeping them."""
 
-    def forward(self, x: Float[Tensor, "B N D"], queries: int | None = None) -> Float[Tensor, "B Q D"]:
+    def forward(
+        self, x: Float[Tensor, "B N D"], queries: int | None = None, rotation: Rotation | None = None
+    ) -> Float[Tensor, "B Q D"]:
         """Apply the blocks in order; with `queries`, return only that many last tokens."""
         last = len(self) - 1
         for i, block in enumerate(self):
             asked = queries if i == last else None
             if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, asked, use_reentrant=False)
+                x = checkpoint(block, x, asked, rotation, use_reentrant=False)
             else:
-                x = block(x, asked)
+                x = block(x, asked, rotation)
         return x if last >= 0 or queries is None else x[:, -queries:]

@@ -1,4 +1,4 @@
-"""What a data set must offer, whatever its modality."""
+"""What a data set must offer, whatever its modality; beside it, what data sets on disk have in common."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Int64
 from numpy import ndarray
 
-from modalities.image.files import PathTable
-from modalities.image.observations import ImageFiles
 from worldjepa.data import ProbeSplits
+from worldjepa.data.files import Files
+from worldjepa.data.paths import PathTable
 from worldjepa.errors import UserError
 
 VAL_FRACTION = 0.2
@@ -49,7 +49,7 @@ def stratified(
     return chosen
 
 
-def probe_splits(train: ImageFiles, val: ImageFiles | None, test: ImageFiles, seed: int) -> ProbeSplits:
+def probe_splits(train: Files, val: Files | None, test: Files, seed: int) -> ProbeSplits:
     """Labelled splits; without samples for validation, a part of the training samples is set apart for it."""
     if val is not None:
         return ProbeSplits(train, val, test)

@@ -1,4 +1,4 @@
-"""Finding image files, and holding millions of their names in little memory."""
+"""Finding files, and holding millions of their names in little memory."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ import os
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Integer
 from numpy import ndarray
 
 from worldjepa.errors import UserError, suggest
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
-"""File name endings taken for images, in any case."""
 
 
 class PathTable:
@@ -61,22 +59,29 @@ class PathTable:
         return digest.hexdigest()
 
 
-def scan(root: str | os.PathLike[str], suffixes: Sequence[str] = SUFFIXES) -> PathTable:
-    """Find all images below `root`, as paths relative to it, sorted folder by folder.
+class Kind(NamedTuple):
+    """What files of a kind are called, and the endings of their names, in any case."""
+
+    plural: str
+    suffixes: Sequence[str]
+
+
+def scan(root: str | os.PathLike[str], kind: Kind) -> PathTable:
+    """Find all files of a kind below `root`, as paths relative to it, sorted folder by folder.
 
     Symbolic links to folders are followed, except back into a folder that encloses them. Hidden files and folders,
     whose names begin with a dot, are left out.
 
     Raises:
-        UserError: there is no such folder, it cannot be read, or it holds no images; the message says what it holds.
+        UserError: there is no such folder, it cannot be read, or it holds no such files; the message says what it holds.
     """
     root = check_folder(root)
     others: Counter[str] = Counter()
-    endings = tuple(suffix.lower() for suffix in suffixes)
+    endings = tuple(suffix.lower() for suffix in kind.suffixes)
     table = PathTable(_walk(root, "", endings, others, ()))
     if not len(table):
         raise UserError(
-            f"no images in {root}: looked for files ending in {', '.join(endings)} in it and in all folders below; "
+            f"no {kind.plural} in {root}: looked for files ending in {', '.join(endings)} in it and in all folders below; "
             + _what_else(others)
         )
     return table
@@ -115,7 +120,7 @@ def folders_in(path: str) -> list[str]:
 def _walk(
     root: str, below: str, suffixes: tuple[str, ...], others: Counter[str], enclosing: tuple[tuple[int, int], ...]
 ) -> Iterator[str]:
-    """Yield images in and below `root/below`, counting the endings of all other files."""
+    """Yield files in and below `root/below`, counting the endings of all other files."""
     folder = os.path.join(root, below)
     try:
         status = os.stat(folder)

@@ -1,4 +1,4 @@
-"""Attaching classes to image files."""
+"""Attaching classes to files."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ import os
 
 import numpy as np
 
-from modalities.image.files import folders_in
-from modalities.image.observations import ImageFiles, labels_from
-from worldjepa.data import Labels
+from worldjepa.data.files import Files
+from worldjepa.data.paths import folders_in
 from worldjepa.errors import UserError, suggest
 
 
-def class_folders(files: ImageFiles) -> list[str]:
-    """The first-level folders if they are classes (two or more, all with images, none beside them), or else nothing."""
+def class_folders(files: Files) -> list[str]:
+    """The first-level folders if they are classes (two or more, all with such files, none beside them), or else nothing."""
     first = {path.partition("/")[0] if "/" in path else "" for path in files.paths}
     if "" in first or len(first) < 2 or first != set(folders_in(files.root)):
         return []
     return sorted(first)
 
 
-def label_by_folder(files: ImageFiles, classes: list[str]) -> ImageFiles:
+def label_by_folder(files: Files, classes: list[str]) -> Files:
     """Attach the first-level folder of every file as its class.
 
     Raises:
@@ -29,26 +28,26 @@ def label_by_folder(files: ImageFiles, classes: list[str]) -> ImageFiles:
     return labelled(files, [path.rpartition("/")[0].partition("/")[0] for path in files.paths], classes, files.root)
 
 
-def labelled(files: ImageFiles, names: list[str], classes: list[str], where: str) -> ImageFiles:
+def labelled(files: Files, names: list[str], classes: list[str], where: str) -> Files:
     """Attach the classes.
 
     Raises:
         UserError: a name is not one of the classes, or there is not one name for each file.
     """
     if len(names) != len(files):
-        raise UserError(f"{where} has {len(names)} lines for {len(files)} images in {files.root}")
+        raise UserError(f"{where} has {len(names)} lines for {len(files)} files in {files.root}")
     strange = sorted(set(names) - set(classes))
     if strange == [""]:
-        raise UserError(f"{where} has images that are in no class folder, but the training images have classes")
+        raise UserError(f"{where} has files that are in no class folder, but the training files have classes")
     if strange:
         raise UserError(
-            f"{where}: '{strange[-1]}' is not a class of the training images{suggest(strange[-1], classes)}; "
+            f"{where}: '{strange[-1]}' is not a class of the training files{suggest(strange[-1], classes)}; "
             f"{len(strange)} unknown in all"
         )
-    return ImageFiles(files.root, files.paths, files.view, {"class": Labels(labels_from(names, classes), classes)})
+    return files.labelled(names, classes)
 
 
-def with_labels(files: ImageFiles) -> ImageFiles:
+def with_labels(files: Files) -> Files:
     """The files that have a class."""
     return files.select(np.flatnonzero(files.factors["class"].index >= 0))
 
