@@ -75,7 +75,8 @@ class Tubelets(Tokenizer):
         clips = self._normalised(obs[:, :, None] if obs.ndim == 4 else obs)
         if clips.shape[2] == 1:
             clips = clips.expand(-1, -1, self.frames, -1, -1)
-        return Tokens(self._projected(clips, grid), grid.pos(obs.device).expand(len(obs), -1, -1))
+        x = self.proj(clips).flatten(2).transpose(1, 2)  # [B, N, D]
+        return Tokens(x, grid.pos(obs.device).expand(len(obs), -1, -1))
 
     def grid(self, obs_shape: Sequence[int]) -> Grid:
         """The lattice `(T / frames, H / patch, W / patch)` for clips `(C, T, H, W)`; `(1, ...)` for images `(C, H, W)`.
@@ -91,14 +92,6 @@ class Tubelets(Tokenizer):
         still = not times or times[0] == 1
         t = 1 if still else _cells("number of frames", times[0], self.frames, "tubelets")
         return Grid(t, _cells("height", height, self.patch, "patches"), _cells("width", width, self.patch, "patches"))
-
-    def _projected(self, clips: Float[Tensor, "B C T H W"], grid: Grid) -> Float[Tensor, "B N D"]:
-        """What the convolution gives, as one matrix product: PyTorch's 3-D convolution takes several times as long."""
-        b, c = clips.shape[:2]
-        f, p = self.frames, self.patch
-        tubelets = clips.reshape(b, c, grid.t, f, grid.h, p, grid.w, p)
-        rows = tubelets.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(b, grid.size, c * f * p * p)  # [B, N, C*f*p*p]
-        return nn.functional.linear(rows, self.proj.weight.flatten(1), self.proj.bias)
 
     def _normalised(self, obs: Num[Tensor, "B C T H W"]) -> Float[Tensor, "B C T H W"]:
         if obs.is_floating_point():
@@ -116,10 +109,7 @@ def _cells(axis: str, extent: int, step: int, what: str) -> int:
     if rest:
         below = extent - rest
         raise UserError(
-            f"{axis} {extent} cannot be cut into {what} of {step}: "
-            f"the nearest {axis}s that fit are {below} and {below + step}".replace(
-                "number of framess", "numbers of frames"
-            )
+            f"{axis} {extent} cannot be cut into {what} of {step}: the nearest that fit are {below} and {below + step}"
         )
     return cells
 

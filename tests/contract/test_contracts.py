@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import pkgutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,16 +15,26 @@ import torch
 from PIL import Image
 
 import modalities.image
+import modalities.video
 import worldjepa
 from modalities.image import embedded
 from modalities.image.data import Folder, ImageNet, Manifest, Patterns, Shapes
 from modalities.image.observations import ArrayObservations, ImageFiles
 from modalities.image.tokenizer import Patches
+from modalities.video import embedded as embedded_clips
+from modalities.video.data import Kinetics, Moving, SomethingSomething, VideoList, Videos
+from modalities.video.embedded import Clips
+from modalities.video.encode import write_video
+from modalities.video.listed import Listed, ListedSource
+from modalities.video.observations import SeveralClips, VideoFiles
+from modalities.video.tokenizer import Tubelets
+from worldjepa.boxes import BoxUnion, Several
 from worldjepa.encoders import TimmViT, ViT
 from worldjepa.interfaces import Encoder
 from worldjepa.masks import MultiBlock, MultiBlockOfficial, Random
 from worldjepa.nn.positions import SinCos, Table
-from worldjepa.objectives import SmoothL1, Sum, VarianceCovariance
+from worldjepa.nn.rotary import Rotary
+from worldjepa.objectives import L1, SmoothL1, Sum, VarianceCovariance
 from worldjepa.predictors import MaskTokenViT
 from worldjepa.targets import EMA
 from worldjepa.testing import CHECKS, check
@@ -41,6 +52,10 @@ def tokens(batch: int, grid: Grid, dim: int) -> Tokens:
 
 def vit(**settings: Any) -> ViT:
     return ViT(Patches(4, 16, channels=3), dim=16, depth=2, heads=2, **settings)
+
+
+def vivit(tiled: bool = False) -> ViT:
+    return ViT(Tubelets(4, 24), dim=24, depth=2, heads=2, positions=Rotary("thw", tiled))
 
 
 def pictures(root: Path, *names: str) -> None:
@@ -67,6 +82,57 @@ def manifest(root: Path) -> Manifest:
     return Manifest(str(root / "list.csv"), size=8)
 
 
+CLIP = {"size": 8, "frames": 2, "stride": 2}
+
+
+def clips(root: Path, *names: str) -> None:
+    for number, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        write_video(root / name, bytes_like(5, 20, 24 + 2 * (number % 3)).numpy())
+
+
+def videos(root: Path, **settings: Any) -> Videos:
+    clips(root, *(f"{kind}/{i}.mp4" for kind in "ab" for i in range(6)))
+    return Videos(str(root), **CLIP, **settings)
+
+
+def video_list(root: Path) -> VideoList:
+    clips(root, *(f"{i}.mkv" for i in range(8)))
+    (root / "train.csv").write_text("".join(f"{i}.mkv {i % 2}\n" for i in range(6)))
+    (root / "val.csv").write_text('"6.mkv" 0\n7.mkv 1\n')
+    return VideoList(str(root / "train.csv"), str(root / "val.csv"), **CLIP)
+
+
+def kinetics(root: Path) -> Kinetics:
+    for split in ("train", "val"):
+        clips(root, *(f"{split}/a b/{split}{i}_000001_000011.mp4" for i in range(5)))
+        rows = [f"a b,{split}{i},1,11,{split}" for i in range(3)] + [f"c,{split}{i},1,11,{split}" for i in (3, 4)]
+        (root / f"{split}.csv").write_text("label,youtube_id,time_start,time_end,split\n" + "\n".join(rows) + "\n")
+    return Kinetics(str(root), **CLIP)
+
+
+def something(root: Path) -> SomethingSomething:
+    clips(root, *(f"20bn-something-something-v2/{i}.mp4" for i in range(8)))
+    (root / "labels.json").write_text('{"Holding something": "0", "Moving something up": "1"}')
+    for name, ids in (("train", range(5)), ("validation", range(5, 8))):
+        templates = ("Holding [something]", "Moving [something] up")
+        entries = [{"id": str(i), "template": templates[i % 2]} for i in ids]
+        (root / f"{name}.json").write_text(json.dumps(entries))
+    return SomethingSomething(str(root), **CLIP)
+
+
+def listed(root: Path) -> ListedSource:
+    clips(root, *(f"{i}.mp4" for i in range(8)))
+    parts = [
+        Listed(str(root), [f"{i}.mp4" for i in part], ["ab"[i % 2] for i in part]) for part in (range(5), range(5, 8))
+    ]
+    return ListedSource(*parts, videos(root / "other").reading, None, 0, 0.1)
+
+
+def moving(root: Path) -> Moving:
+    return Moving(size=16, frames=2, length=4, count=10, cache=str(root))
+
+
 class Case(NamedTuple):
     """How to make a part at toy size, given an empty folder, and what to check it on."""
 
@@ -89,9 +155,20 @@ CASES: dict[type, list[Case]] = {
         Case(lambda _: MultiBlockOfficial(min_keep=2), {"grids": PLANES, "disjoint": False}),
     ],
     Random: [Case(lambda _: Random(), {"grids": GRIDS}), Case(lambda _: Random(0.9), {"batch": 2})],
+    BoxUnion: [
+        Case(lambda _: BoxUnion(), {"grids": GRIDS}),
+        Case(lambda _: BoxUnion(2, (0.7, 0.7), duration=(0.5, 1.0), min_context=4), {"grids": GRIDS, "batch": 7}),
+        Case(lambda _: BoxUnion(official=True), {"grids": GRIDS}),
+    ],
+    Several: [Case(lambda _: Several([BoxUnion(), Random()]), {"grids": GRIDS})],
     Patches: [
         Case(lambda _: Patches(4, 6), {"obs": bytes_like(3, 3, 8, 12)}),
         Case(lambda _: Patches(2, 6, channels=1), {"obs": torch.randn(2, 1, 6, 4)}),
+    ],
+    Tubelets: [
+        Case(lambda _: Tubelets(4, 6), {"obs": bytes_like(3, 3, 4, 8, 12)}),
+        Case(lambda _: Tubelets(2, 6, frames=3, channels=1), {"obs": torch.randn(2, 1, 3, 6, 4)}),
+        Case(lambda _: Tubelets(4, 6), {"obs": bytes_like(3, 3, 8, 12)}),
     ],
     ViT: [
         Case(lambda _: vit(), {"obs": bytes_like(3, 3, 16, 12)}),
@@ -99,6 +176,8 @@ CASES: dict[type, list[Case]] = {
         Case(lambda _: vit(init="xavier"), {"obs": tokens(3, Grid(1, 3, 5), 16), "compiled": False}),
         Case(lambda _: vit(positions=SinCos("h")), {"obs": bytes_like(2, 3, 16, 16), "compiled": False}),
         Case(lambda _: vit(positions=Table(4, 3, 16)), {"obs": bytes_like(2, 3, 16, 12)}),
+        Case(lambda _: vivit(), {"obs": bytes_like(2, 3, 4, 8, 12)}),
+        Case(lambda _: vivit(tiled=True), {"obs": bytes_like(2, 3, 8, 12), "compiled": False}),
     ],
     TimmViT: [Case(lambda _: TimmViT("test_vit", image_size=32), {"obs": bytes_like(2, 3, 32, 32)})],
     MaskTokenViT: [
@@ -118,6 +197,7 @@ CASES: dict[type, list[Case]] = {
         ),
         Case(lambda _: EMA(vit(), 10, start=1.0), {"encoder": vit(), "obs": bytes_like(2, 3, 8, 8), "moves": False}),
     ],
+    L1: [Case(lambda _: L1(weight=2.0), {"zero": True})],
     SmoothL1: [Case(lambda _: SmoothL1(beta=0.5, weight=2.0), {"zero": True})],
     VarianceCovariance: [Case(lambda _: VarianceCovariance(), {"gradient": "context"})],
     Sum: [
@@ -129,7 +209,16 @@ CASES: dict[type, list[Case]] = {
         Case(lambda _: ArrayObservations(bytes_like(5, 3, 8, 8).numpy(), crop_scale=(0.3, 1.0))),
     ],
     ImageFiles: [Case(lambda root: folder(root).train())],
+    VideoFiles: [Case(lambda root: videos(root).train())],
+    SeveralClips: [Case(lambda root: videos(root, clips=2).train())],
+    Clips: [Case(lambda root: moving(root).train())],
     Folder: [Case(folder)],
+    Videos: [Case(videos), Case(lambda root: videos(root, clips=3, channels=1, fps=12.0))],
+    ListedSource: [Case(listed)],
+    VideoList: [Case(video_list)],
+    Kinetics: [Case(kinetics)],
+    SomethingSomething: [Case(something)],
+    Moving: [Case(moving, {"count": 4})],
     ImageNet: [Case(imagenet)],
     Manifest: [Case(manifest)],
     Patterns: [Case(lambda root: Patterns(size=16, count=20, cache=str(root), augment="crop"), {"count": 4})],
@@ -156,8 +245,9 @@ def concrete() -> list[type]:
     """Every class of the packages that implements an interface."""
     import_all(worldjepa)
     import_all(modalities.image)
+    import_all(modalities.video)
     found = {sub for kind in CHECKS for sub in subclasses(kind)}
-    shipped = [sub for sub in found if sub.__module__.startswith(("worldjepa.", "modalities.image."))]
+    shipped = [sub for sub in found if sub.__module__.startswith(("worldjepa.", "modalities."))]
     return sorted((sub for sub in shipped if not inspect.isabstract(sub)), key=lambda sub: sub.__qualname__)
 
 
@@ -175,7 +265,8 @@ ALL = [
 
 @pytest.mark.parametrize(("kind", "case"), ALL)
 def test_promises(kind: type, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "PROBE_SIZES", {"train": 24, "val": 12, "test": 12})
+    for source in (embedded, embedded_clips):
+        monkeypatch.setattr(source, "PROBE_SIZES", {"train": 24, "val": 12, "test": 12})
     torch.manual_seed(0)
     part = case.make(tmp_path)
     assert type(part) is kind

@@ -18,15 +18,26 @@ CONFIGS = FOLDER.parents[1] / "configs"
 
 TOY = {
     "image": [
-        *("data=patterns", "data.count=128", "data.size=32", "masks.min_context=4"),
+        "preset=quickstart",
+        *("data=patterns", "data.count=128", "data.size=32"),
         *("arch=quickstart", "arch.patch=4", "arch.dim=24", "arch.encoder.depth=2", "arch.encoder.heads=2"),
+        *("arch.predictor.dim=24", "arch.predictor.depth=2", "arch.predictor.heads=2"),
+    ],
+    "video": [
+        "preset=quickstart_video",
+        *("data=moving", "data.count=32", "data.size=32", "data.frames=4", "data.length=8"),
+        "data.decoder=pyav",  # libraries differ by a rounding when they turn colours into RGB
+        *("arch=quickstart_video", "arch.patch=4", "arch.dim=24", "arch.encoder.depth=2", "arch.encoder.heads=2"),
         *("arch.predictor.dim=24", "arch.predictor.depth=2", "arch.predictor.heads=2"),
     ],
 }
 """For each modality, the words that make a run small."""
 
+MASKS = {"ijepa": ["masks.min_context=4"], "ijepa_vicreg": ["masks.min_context=4"]}
+"""For each method, what makes its masks fit small grids."""
+
 RUN = [
-    *("preset=quickstart", "seed=0", "run.steps=20", "run.batch_size=8", "run.log_every=1", "run.accelerator=cpu"),
+    *("seed=0", "run.steps=20", "run.batch_size=8", "run.log_every=1", "run.accelerator=cpu"),
     *("run.precision=32-true", "run.threads=1", "run.workers=0", "run.tensorboard=false", "probe.enabled=false"),
 ]
 
@@ -50,7 +61,7 @@ def losses(case: str, out: Path) -> list[float]:
     method, _, modality = case.rpartition("-")
     if modality not in TOY:
         raise RuntimeError(f"add the words that make a run of modality={modality} small to TOY in {__file__}")
-    words = [f"modality={modality}", *RUN, *TOY[modality], f"method={method}", f"run.out={out}"]
+    words = [f"modality={modality}", *RUN, *TOY[modality], f"method={method}", *MASKS.get(method, []), f"run.out={out}"]
     if main(["train", *words]) != 0:
         raise RuntimeError(f"the run {case} failed")
     rows = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())

@@ -10,7 +10,8 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from modalities.image.decode import read_image, to_channels
-from modalities.image.transforms import centre_view, random_resized_crop, sample_crop, to_tensor
+from modalities.image.transforms import centre_view, random_resized_crop, to_tensor
+from worldjepa.data.crops import sample_crop
 from worldjepa.errors import UserError
 
 

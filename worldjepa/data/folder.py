@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from worldjepa.data import DataSource, ProbeSplits
+from worldjepa.data import DataSource, Observations, ProbeSplits
 from worldjepa.data.files import Files, check_share
 from worldjepa.data.labels import class_folders, label_by_folder
 from worldjepa.data.paths import Kind, PathTable, check_folder, scan
@@ -62,8 +62,11 @@ class FolderSource(DataSource):
             return np.zeros(len(self._files), np.bool_)
         return stratified(self._files.paths, self._files.factors["class"].index, self.holdout, self.seed, "test")
 
-    def train(self) -> Files:
+    def train(self) -> Observations:
         """All files, less those that are held out."""
+        return self._kept()
+
+    def _kept(self) -> Files:
         return self._files.select(np.flatnonzero(~self._held_out)) if self._held_out.any() else self._files
 
     def probe(self) -> ProbeSplits | None:
@@ -78,10 +81,10 @@ class FolderSource(DataSource):
             parts = {name: self._labelled_part(name) for name in self._splits}
             test = parts.get("test", parts.get("val"))
             assert test is not None
-            return probe_splits(self.train(), parts.get("val") if len(parts) > 1 else None, test, self.seed)
+            return probe_splits(self._kept(), parts.get("val") if len(parts) > 1 else None, test, self.seed)
         if not self._held_out.any():
             return None
-        return probe_splits(self.train(), None, self._files.select(np.flatnonzero(self._held_out)), self.seed)
+        return probe_splits(self._kept(), None, self._files.select(np.flatnonzero(self._held_out)), self.seed)
 
     def _labelled_part(self, name: str) -> Files:
         root = os.path.join(self.root, name)

@@ -9,8 +9,10 @@ from worldjepa.errors import UserError
 from worldjepa.train.settings import OptimSettings, RunSettings
 
 
-def warmup_cosine(k: float, start: float, peak: float, final: float, warmup: int, total: int) -> float:
-    """Linear from `start` to `peak` during `warmup` steps, then half a cosine down to `final` at `total`.
+def warmup_decay(
+    k: float, start: float, peak: float, final: float, warmup: int, total: int, linear: bool = False
+) -> float:
+    """Linear from `start` to `peak` during `warmup` steps, then half a cosine or a line down to `final` at `total`.
 
     Args:
         k: the step, counted from 1 as in I-JEPA, whose schedules move before the step is taken.
@@ -19,11 +21,13 @@ def warmup_cosine(k: float, start: float, peak: float, final: float, warmup: int
         final: value at `total` and after.
         warmup: steps of the warm-up.
         total: steps of the whole schedule.
+        linear: a line, not half a cosine.
     """
     if k < warmup:
         return start + (peak - start) * k / warmup
     progress = min(1.0, (k - warmup) / max(1, total - warmup))
-    return final + (peak - final) * 0.5 * (1.0 + math.cos(math.pi * progress))
+    left = 1.0 - progress if linear else 0.5 * (1.0 + math.cos(math.pi * progress))
+    return final + (peak - final) * left
 
 
 def cosine(k: float, start: float, final: float, total: int) -> float:
@@ -46,7 +50,8 @@ class Plan:
     def lr(self, step: int) -> float:
         """Learning rate of optimiser step `step`, 0-based."""
         o = self.optim
-        return warmup_cosine(step + 1, o.start_lr, o.lr, o.final_lr, self.warmup, self.schedule)
+        linear = o.decay == "linear"
+        return warmup_decay(step + 1, o.start_lr, o.lr, o.final_lr, self.warmup, self.schedule, linear)
 
     def weight_decay(self, step: int) -> float:
         """Weight decay of optimiser step `step`, 0-based."""

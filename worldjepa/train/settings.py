@@ -90,6 +90,8 @@ class OptimSettings:
     lr: float = 1e-3
     start_lr: float = 2e-4
     final_lr: float = 1e-6
+    decay: Literal["cosine", "linear"] = "cosine"
+    """How the learning rate falls from `lr` to `final_lr`."""
     warmup_epochs: float | None = None
     """Length of the linear warm-up. Give this, `warmup_steps` or `warmup_share`."""
     warmup_steps: int | None = None
