@@ -48,6 +48,12 @@ class Tokenizer(nn.Module, ABC):
             ValueError: the shape cannot be cut into whole tokens.
         """
 
+    def fit(self, obs: Tensor) -> None:
+        """Take from a sample of the training data what must be known about them, such as their mean, and keep it in buffers.
+
+        Called once, before the first step of a new run; a checkpoint brings it along. By default: nothing.
+        """
+
 
 class Encoder(nn.Module, ABC):
     """Turns an observation, or the visible part of it, into representations."""
@@ -94,6 +100,10 @@ class MaskSampler(ABC):
         Raises:
             ValueError: the settings cannot be met on this grid; the message says which numbers clash.
         """
+
+    def at(self, progress: float) -> MaskSampler:
+        """The sampler for a step at this share of the run, from 0 to below 1. By default, the same for all of them."""
+        return self
 
 
 class TargetEncoder(nn.Module, ABC):

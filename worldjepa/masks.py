@@ -353,25 +353,158 @@ class Random(MaskSampler):
     """A random share of the tokens is asked, the rest is seen.
 
     Args:
-        ratio: share of the tokens that is hidden.
+        ratio: share of the tokens that is hidden; two numbers let each call draw it between them.
 
-    Source: the random baseline of I-JEPA's table 6 (ratio 0.6).
+    Source: the random baseline of I-JEPA's table 6 (ratio 0.6); with 0.4 to 0.6 the masks of Audio-JEPA (arXiv 2507.02915).
     """
 
-    def __init__(self, ratio: float = 0.6) -> None:
-        if not 0 < ratio < 1:
+    def __init__(self, ratio: float | Bounds = 0.6) -> None:
+        low, high = (ratio, ratio) if isinstance(ratio, float | int) else check_range("ratio", ratio, 1.0)
+        if not 0 < low <= high < 1:
             raise UserError(f"masks.ratio must lie between 0 and 1, not {ratio}")
-        self.ratio = ratio
+        self.ratio = (low, high)
 
     def __call__(self, grid: Grid, batch: int, rng: torch.Generator) -> list[Masks]:
         """Draw one `Masks` with context `[B, 1, K]` and target `[B, 1, N - K]`."""
-        n = grid.size
-        hidden = round(n * self.ratio)
-        if not 0 < hidden < n:
-            raise UserError(
-                f"masks.ratio={self.ratio} of {n} tokens ({grid.t} x {grid.h} x {grid.w}) hides {hidden}: nothing is left to "
-                f"{'ask' if hidden == 0 else 'see'}"
-            )
+        n, (low, high) = grid.size, self.ratio
+        for ratio in self.ratio:  # not what is drawn now but the worst that can be
+            hidden = round(n * ratio)
+            if not 0 < hidden < n:
+                raise UserError(
+                    f"masks.ratio={ratio} of {n} tokens ({grid.t} x {grid.h} x {grid.w}) hides {hidden}: nothing is left to "
+                    f"{'ask' if hidden == 0 else 'see'}"
+                )
+        hidden = round(n * (low if low == high else uniform(self.ratio, float(torch.rand((), generator=rng)))))
         everything = torch.ones(batch, 1, n, dtype=torch.bool)
         order = random_order(everything, rng)
         return [Masks(ascending(order[..., hidden:]), ascending(order[..., :hidden]))]
+
+
+@final
+class CrossBlock(MaskSampler):
+    """Target blocks that take their rows, their columns or both along out of the context.
+
+    On sounds a row is a moment with all its frequencies and a column a frequency over all time: what sounds at the same moment,
+    or at the same pitch before and after, gives a hidden block away, and here it is hidden, too. Each block takes along its
+    rows, its columns or both, equally likely. Everything else is as in `MultiBlock`, with the whole plane for context.
+
+    Args:
+        targets: target blocks per sample, M; they may overlap one another.
+        target_scale: share of the plane that a target block covers.
+        target_aspect: height over width of a target block; on sounds, time over frequency.
+        min_context: smallest number of context tokens, per slice of the plane, that a sample may keep.
+
+    Raises:
+        UserError: an argument is out of range; on a call, the numbers cannot be met on that grid.
+
+    Source: the time-frequency-aware masks of A-JEPA (arXiv 2311.15830), section 3.
+    """
+
+    def __init__(
+        self,
+        targets: int = 3,
+        target_scale: Bounds = (0.05, 0.075),
+        target_aspect: Bounds = (0.75, 1.5),
+        min_context: int = 16,
+    ) -> None:
+        self.targets = check_positive("targets", targets)
+        self.target_scale = check_range("target_scale", target_scale, 1.0)
+        self.target_aspect = check_range("target_aspect", target_aspect, math.inf)
+        self.min_context = check_positive("min_context", min_context)
+
+    def __call__(self, grid: Grid, batch: int, rng: torch.Generator) -> list[Masks]:
+        """Draw one `Masks` with context `[B, 1, K]` and target `[B, M, Q]`."""
+        plane = Plane.of(grid)
+        u = torch.rand(2, generator=rng).tolist()
+        size = block_size(plane, uniform(self.target_scale, u[0]), log_uniform(self.target_aspect, u[1]))
+        largest = extreme_size(plane, self.target_scale, self.target_aspect, max)
+        rate = cross_acceptance(plane, largest, self.targets, self.min_context)
+        if rate < MIN_ACCEPTANCE:
+            raise UserError(
+                f"masks do not fit on a grid of {plane.rows} x {plane.cols} tokens: {self.targets} targets of {largest[0]} x "
+                f"{largest[1]} (masks.target_scale={list(self.target_scale)}) with their rows and columns must leave at least "
+                f"masks.min_context={self.min_context} tokens, but only {rate:.0%} of draws do; lower min_context, targets or "
+                "target_scale, or use a larger input or a smaller patch"
+            )
+        targets = draw_blocks(plane, *size, (batch, self.targets), rng)
+        free = outside_crosses(plane, targets, rng)
+        for _ in range(MAX_ROUNDS):
+            short = np.flatnonzero(free.sum(-1) < self.min_context)
+            if len(short) == 0:
+                break
+            again = draw_blocks(plane, *size, (len(short), self.targets), rng)
+            targets.top[short], targets.left[short] = again.top, again.left
+            free[short] = outside_crosses(plane, again, rng)
+        else:
+            raise AssertionError(f"{MAX_ROUNDS} redraws did not help {len(short)} samples of {batch}")
+        everywhere = torch.from_numpy(np.tile(free, plane.depth) if plane.depth > 1 else free)
+        return [Masks(random_subset(everywhere[:, None], rng, "context", multiple=8), targets.indices(plane))]
+
+
+def outside_crosses(plane: Plane, blocks: Blocks, rng: torch.Generator) -> Bool[np.ndarray, "B A"]:
+    """True for the tokens of one slice outside every block `[B, M]` and outside the rows, columns or both of each block."""
+    kind = torch.randint(3, blocks.top.shape, generator=rng).numpy()[..., None]  # 0 rows, 1 columns, 2 both
+    rows, cols = (
+        span(blocks.top, blocks.h, plane.rows),
+        span(blocks.left, blocks.w, plane.cols),
+    )  # [B, M, rows], [B, M, cols]
+    blocked_rows = (rows * (kind != 1)).any(1)  # [B, rows]
+    blocked_cols = (cols * (kind != 0)).any(1)
+    # A block lies in its rows and in its columns, one of which is blocked: it needs no term of its own.
+    free: Bool[np.ndarray, "B rows cols"] = ~(blocked_rows[:, :, None] | blocked_cols[:, None, :])
+    return free.reshape(-1, plane.area)
+
+
+@functools.cache
+def cross_acceptance(plane: Plane, size: tuple[int, int], targets: int, min_context: int) -> float:
+    """The share of samples whose context is large enough at their first draw, estimated from 1,024 of them."""
+    rng = torch.Generator().manual_seed(0)
+    free = outside_crosses(plane, draw_blocks(plane, *size, (1024, targets), rng), rng)
+    return float((free.sum(-1) >= min_context).mean())
+
+
+@final
+class Curriculum(MaskSampler):
+    """Draws from one sampler early in the run and more and more often from another.
+
+    At a share `p` of the run the second one is drawn from with the probability `min(1, sqrt(p (1 - c^2) + c^2))`, where c is
+    `start`. Called without `at`, it draws as at the beginning.
+
+    Args:
+        first: the sampler to begin with.
+        second: the sampler to end with.
+        start: c, the probability at the beginning.
+
+    Raises:
+        UserError: `start` is no probability.
+
+    Source: A-JEPA (arXiv 2311.15830), section 3, with c = 0.01; the square-root schedule of competence-based curricula (arXiv
+    1903.09848), by which the place of c^2 under the root is read.
+    """
+
+    def __init__(self, first: MaskSampler, second: MaskSampler, start: float = 0.01) -> None:
+        if not 0 <= start <= 1:
+            raise UserError(f"masks.start must lie between 0 and 1, not {start}")
+        self.first = first
+        self.second = second
+        self.start = start
+        self.progress = 0.0
+
+    def at(self, progress: float) -> Curriculum:
+        """The curriculum at this share of the run."""
+        later = Curriculum(self.first.at(progress), self.second.at(progress), self.start)
+        later.progress = progress
+        return later
+
+    @property
+    def probability(self) -> float:
+        """How often the second sampler is drawn from."""
+        floor = self.start**2
+        return min(1.0, math.sqrt(self.progress * (1 - floor) + floor))
+
+    def __call__(self, grid: Grid, batch: int, rng: torch.Generator) -> list[Masks]:
+        """Draw from one of the two, for the whole batch."""
+        u = float(torch.rand((), generator=rng))
+        # Both draw, so that settings which do not fit the grid stop a run at its first step, whichever they belong to.
+        drawn = [sampler(grid, batch, rng) for sampler in (self.first, self.second)]
+        return drawn[u < self.probability]

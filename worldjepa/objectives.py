@@ -59,6 +59,46 @@ class L1(Objective):
 
 
 @final
+class MSE(Objective):
+    """Squared distance between prediction and answer, mean over all elements.
+
+    Args:
+        weight: factor of the term.
+
+    Source: I-JEPA, equation 1; A-JEPA (arXiv 2311.15830).
+    """
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, pred: Tokens, target: Tokens, context: Tokens, cond: Tokens | None = None) -> dict[str, Tensor]:
+        """Return `{"mse": scalar}`."""
+        return {"mse": self.weight * F.mse_loss(pred.x.float(), target.x.float())}
+
+
+@final
+class Cosine(Objective):
+    """Two less twice the cosine between prediction and answer, mean over tokens: the squared distance on the unit sphere.
+
+    Args:
+        weight: factor of the term.
+
+    Source: BYOL (arXiv 2006.07733), equation 2. M2D (arXiv 2210.14648) and Audio-JEPA (arXiv 2507.02915) standardise the
+    answers over their features first, which `target=ema` does.
+    """
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, pred: Tokens, target: Tokens, context: Tokens, cond: Tokens | None = None) -> dict[str, Tensor]:
+        """Return `{"cosine": scalar}`."""
+        apart = F.normalize(pred.x.float(), dim=-1) - F.normalize(target.x.float(), dim=-1)
+        return {"cosine": self.weight * apart.square().sum(-1).mean()}
+
+
+@final
 class VarianceCovariance(Objective):
     """The variance and covariance terms of VICReg on the mean-pooled context representations.
 

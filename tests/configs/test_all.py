@@ -33,6 +33,9 @@ OWN = {
     "arch=timm": ["arch.encoder.name=vit_tiny_patch16_224"],
     **{f"preset={name}": ["data.root={tmp}"] for name in GROUPS["preset"] if name.startswith("in")},
     **{f"preset={name}": ["data.path={tmp}/list.csv"] for name in GROUPS["preset"] if name.startswith("vjepa")},
+    **{f"data={name}": ["data.root={tmp}"] for name in ("sounds", "esc50", "urbansound8k", "speech_commands")},
+    **{f"data={name}": ["data.root={tmp}"] for name in GROUPS["data"] if name.startswith("audioset")},
+    **{f"preset={name}": ["data.root={tmp}"] for name in ("ajepa_as2m_vitb", "audiojepa_as_vitb", "m2d_as_vitb")},
 }
 """What options need besides their name."""
 

@@ -11,12 +11,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import soundfile
 import torch
 from PIL import Image
 
+import modalities.audio
 import modalities.image
 import modalities.video
 import worldjepa
+from modalities.audio import embedded as sounds_embedded
+from modalities.audio.data import ESC50, AudioSet, Sounds, SpeechCommands, Tunes, UrbanSound8K
+from modalities.audio.files import SoundFiles
+from modalities.audio.observations import ArrayObservations as Spectrograms
+from modalities.audio.tokenizer import Patches as SoundPatches
 from modalities.image import embedded
 from modalities.image.data import Folder, ImageNet, Manifest, Patterns, Shapes
 from modalities.image.observations import ArrayObservations, ImageFiles
@@ -31,10 +38,10 @@ from modalities.video.tokenizer import Tubelets
 from worldjepa.boxes import BoxUnion, Several
 from worldjepa.encoders import TimmViT, ViT
 from worldjepa.interfaces import Encoder
-from worldjepa.masks import MultiBlock, MultiBlockOfficial, Random
+from worldjepa.masks import CrossBlock, Curriculum, MultiBlock, MultiBlockOfficial, Random
 from worldjepa.nn.positions import SinCos, Table
 from worldjepa.nn.rotary import Rotary
-from worldjepa.objectives import L1, SmoothL1, Sum, VarianceCovariance
+from worldjepa.objectives import L1, MSE, Cosine, SmoothL1, Sum, VarianceCovariance
 from worldjepa.predictors import MaskTokenViT
 from worldjepa.targets import EMA
 from worldjepa.testing import CHECKS, check
@@ -133,6 +140,42 @@ def moving(root: Path) -> Moving:
     return Moving(size=16, frames=2, length=4, count=10, cache=str(root))
 
 
+def recordings(root: Path, *names: str) -> None:
+    for seed, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        wave = 0.1 * torch.randn(3_200, generator=torch.Generator().manual_seed(seed))
+        soundfile.write(root / name, wave.numpy(), 8_000)
+
+
+def sounds(root: Path) -> Sounds:
+    recordings(root, *(f"{kind}/{i}.wav" for kind in "ab" for i in range(8)))
+    return Sounds(str(root), frames=8)
+
+
+def folds(root: Path, kind: type[ESC50] | type[UrbanSound8K]) -> ESC50 | UrbanSound8K:
+    rows = [
+        (f"{fold}{label}{i}.wav", str(fold), label) for fold in range(1, kind.folds + 1) for label in "ab" for i in "01"
+    ]
+    recordings(root, *(kind.path(name, fold) for name, fold, _ in rows))
+    (root / kind.table).parent.mkdir()
+    (root / kind.table).write_text("\n".join([",".join(kind.columns), *map(",".join, rows)]))
+    return kind(str(root), frames=8)
+
+
+def commands(root: Path) -> SpeechCommands:
+    recordings(root, *(f"{word}/{i}_nohash_0.wav" for word in ("no", "yes") for i in range(6)))
+    for i, name in enumerate(("validation_list.txt", "testing_list.txt")):
+        (root / name).write_text(f"no/{i}_nohash_0.wav\nyes/{i}_nohash_0.wav\n")
+    return SpeechCommands(str(root), frames=8)
+
+
+def audioset(root: Path) -> AudioSet:
+    ids = [f"clip_{i:06d}" for i in range(6)]
+    recordings(root, *(f"{one}_0.000.wav" for one in ids))
+    (root / "balanced_train_segments.csv").write_text("# a\n" + "".join(f'{one}, 0, 10, "/m/1"\n' for one in ids))
+    return AudioSet(str(root), front_end="mel_16k", frames=8, seconds=None)
+
+
 class Case(NamedTuple):
     """How to make a part at toy size, given an empty folder, and what to check it on."""
 
@@ -154,13 +197,25 @@ CASES: dict[type, list[Case]] = {
         Case(lambda _: MultiBlockOfficial(), {"grids": GRIDS[:2], "disjoint": False}),
         Case(lambda _: MultiBlockOfficial(min_keep=2), {"grids": PLANES, "disjoint": False}),
     ],
-    Random: [Case(lambda _: Random(), {"grids": GRIDS}), Case(lambda _: Random(0.9), {"batch": 2})],
     BoxUnion: [
         Case(lambda _: BoxUnion(), {"grids": GRIDS}),
         Case(lambda _: BoxUnion(2, (0.7, 0.7), duration=(0.5, 1.0), min_context=4), {"grids": GRIDS, "batch": 7}),
         Case(lambda _: BoxUnion(official=True), {"grids": GRIDS}),
     ],
     Several: [Case(lambda _: Several([BoxUnion(), Random()]), {"grids": GRIDS})],
+    Random: [
+        Case(lambda _: Random(), {"grids": GRIDS}),
+        Case(lambda _: Random(0.9), {"batch": 2}),
+        Case(lambda _: Random([0.3, 0.7]), {"batch": 3}),
+    ],
+    CrossBlock: [
+        Case(lambda _: CrossBlock(min_context=4), {"grids": GRIDS}),
+        Case(lambda _: CrossBlock(2, (0.1, 0.2), (1.0, 2.0), 6), {"batch": 7}),
+    ],
+    Curriculum: [
+        Case(lambda _: Curriculum(MultiBlock(min_context=4), CrossBlock(min_context=4)), {"grids": GRIDS}),
+        Case(lambda _: Curriculum(MultiBlock(min_context=4), CrossBlock(min_context=4)).at(0.4), {"grids": GRIDS}),
+    ],
     Patches: [
         Case(lambda _: Patches(4, 6), {"obs": bytes_like(3, 3, 8, 12)}),
         Case(lambda _: Patches(2, 6, channels=1), {"obs": torch.randn(2, 1, 6, 4)}),
@@ -169,6 +224,10 @@ CASES: dict[type, list[Case]] = {
         Case(lambda _: Tubelets(4, 6), {"obs": bytes_like(3, 3, 4, 8, 12)}),
         Case(lambda _: Tubelets(2, 6, frames=3, channels=1), {"obs": torch.randn(2, 1, 3, 6, 4)}),
         Case(lambda _: Tubelets(4, 6), {"obs": bytes_like(3, 3, 8, 12)}),
+    ],
+    SoundPatches: [
+        Case(lambda _: SoundPatches([4, 16], 6), {"obs": torch.randn(3, 1, 8, 80)}),
+        Case(lambda _: SoundPatches(16, 6, "kaldi_16k"), {"obs": torch.randn(2, 5_600)}),
     ],
     ViT: [
         Case(lambda _: vit(), {"obs": bytes_like(3, 3, 16, 12)}),
@@ -191,6 +250,7 @@ CASES: dict[type, list[Case]] = {
     ],
     EMA: [
         Case(lambda _: EMA(vit(), steps=10, start=0.5), {"encoder": vit(), "obs": bytes_like(2, 3, 12, 8)}),
+        Case(lambda _: EMA(vit(), 10, 0.5, sees="asked"), {"encoder": vit(), "obs": bytes_like(2, 3, 12, 8)}),
         Case(lambda _: EMA(vit(), 10, normalise=False), {"encoder": vit(), "obs": bytes_like(2, 3, 12, 8)}),
         Case(
             lambda _: EMA(vit(), 10, start=0.5, low_precision=True), {"encoder": vit(), "obs": bytes_like(2, 3, 8, 8)}
@@ -199,6 +259,8 @@ CASES: dict[type, list[Case]] = {
     ],
     L1: [Case(lambda _: L1(weight=2.0), {"zero": True})],
     SmoothL1: [Case(lambda _: SmoothL1(beta=0.5, weight=2.0), {"zero": True})],
+    MSE: [Case(lambda _: MSE(weight=0.5), {"zero": True})],
+    Cosine: [Case(lambda _: Cosine(weight=0.5), {"zero": True})],
     VarianceCovariance: [Case(lambda _: VarianceCovariance(), {"gradient": "context"})],
     Sum: [
         Case(lambda _: Sum([SmoothL1(), VarianceCovariance()]), {"gradient": "pred"}),
@@ -222,6 +284,17 @@ CASES: dict[type, list[Case]] = {
     ImageNet: [Case(imagenet)],
     Manifest: [Case(manifest)],
     Patterns: [Case(lambda root: Patterns(size=16, count=20, cache=str(root), augment="crop"), {"count": 4})],
+    Spectrograms: [
+        Case(lambda _: Spectrograms(torch.randn(5, 8, 4).numpy())),
+        Case(lambda _: Spectrograms(torch.randn(5, 8, 4).half().numpy(), fingerprint="x")),
+    ],
+    SoundFiles: [Case(lambda root: sounds(root).train())],
+    Sounds: [Case(sounds)],
+    ESC50: [Case(lambda root: folds(root, ESC50))],
+    UrbanSound8K: [Case(lambda root: folds(root, UrbanSound8K))],
+    SpeechCommands: [Case(commands)],
+    AudioSet: [Case(audioset)],
+    Tunes: [Case(lambda root: Tunes(count=20, frames=8, cache=str(root)), {"count": 4})],
     Shapes: [
         Case(lambda root: Shapes(size=16, count=20, cache=str(root)), {"count": 4}),
         Case(lambda root: Shapes(size=16, count=20, objects="1-4", channels=1, cache=str(root)), {"count": 4}),
@@ -244,6 +317,7 @@ def subclasses(kind: type) -> Iterator[type]:
 def concrete() -> list[type]:
     """Every class of the packages that implements an interface."""
     import_all(worldjepa)
+    import_all(modalities.audio)
     import_all(modalities.image)
     import_all(modalities.video)
     found = {sub for kind in CHECKS for sub in subclasses(kind)}
@@ -265,7 +339,7 @@ ALL = [
 
 @pytest.mark.parametrize(("kind", "case"), ALL)
 def test_promises(kind: type, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for source in (embedded, embedded_clips):
+    for source in (embedded, embedded_clips, sounds_embedded):
         monkeypatch.setattr(source, "PROBE_SIZES", {"train": 24, "val": 12, "test": 12})
     torch.manual_seed(0)
     part = case.make(tmp_path)

@@ -30,6 +30,12 @@ TOY = {
         *("arch=quickstart_video", "arch.patch=4", "arch.dim=24", "arch.encoder.depth=2", "arch.encoder.heads=2"),
         *("arch.predictor.dim=24", "arch.predictor.depth=2", "arch.predictor.heads=2"),
     ],
+    "audio": [
+        "preset=quickstart_audio",
+        *("data=tunes", "data.count=128", "data.frames=32"),
+        *("arch=quickstart", "arch.dim=24", "arch.encoder.depth=2", "arch.encoder.heads=2"),
+        *("arch.predictor.dim=24", "arch.predictor.depth=2", "arch.predictor.heads=2"),
+    ],
 }
 """For each modality, the words that make a run small."""
 

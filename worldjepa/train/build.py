@@ -8,9 +8,10 @@ from typing import Any, cast
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 
-from worldjepa.data import DataSource
+from worldjepa.data import DataSource, Observations
 from worldjepa.errors import UserError
-from worldjepa.interfaces import Encoder, MaskSampler, Objective, Predictor, TargetEncoder
+from worldjepa.evaluate.embed import batches, subset
+from worldjepa.interfaces import Encoder, MaskSampler, Objective, Predictor, TargetEncoder, Tokenizer
 from worldjepa.jepa import JEPA
 
 
@@ -29,6 +30,22 @@ def construct(node: DictConfig, kind: type, **offers: Any) -> Any:
     return made
 
 
+FITTED_ON = 256
+"""Training samples, spread evenly over all, that tokenizers are fitted on."""
+
+
+def fit(encoder: Encoder, observations: Observations) -> None:
+    """Let those tokenizers of the encoder that ask for it see a sample of the training data."""
+    asking = [part for part in encoder.modules() if isinstance(part, Tokenizer) and type(part).fit is not Tokenizer.fit]
+    if not asking:
+        return
+    sample = next(batches(observations, subset(observations, FITTED_ON), FITTED_ON), None)
+    if sample is None:  # unreadable data are told of where they are first needed
+        return
+    for tokenizer in asking:
+        tokenizer.fit(sample.obs)
+
+
 def build_source(config: DictConfig) -> DataSource:
     """The data source of the group `data`."""
     return cast(DataSource, construct(config.data, DataSource))
@@ -39,14 +56,18 @@ def build_sampler(config: DictConfig) -> MaskSampler:
     return cast(MaskSampler, construct(config.masks, MaskSampler))
 
 
-def build_model(config: DictConfig, steps: int) -> JEPA:
+def build_model(config: DictConfig, steps: int, observations: Observations | None = None) -> JEPA:
     """The model of the groups `arch`, `predictor`, `target` and `objective`; random weights come from the global generator.
 
     Args:
         config: the whole configuration.
         steps: length of the schedules, for targets that have one.
+        observations: the training data, for tokenizers that must know something about them; not needed where the state is
+            loaded from a checkpoint.
     """
     encoder = construct(config.arch.encoder, Encoder)
+    if observations is not None:
+        fit(encoder, observations)
     predictor = construct(config.predictor, Predictor, input_dim=encoder.dim)
     target = construct(config.target, TargetEncoder, encoder=encoder, steps=steps)
     objective = construct(config.objective, Objective)

@@ -168,9 +168,9 @@ def prepare(
     schedule = plan(run, optim, len(observations), team.size)
     sampler = build_sampler(config)
     torch.manual_seed(seed)  # the same weights on every process
-    model = build_model(config, schedule.schedule)
+    model = build_model(config, schedule.schedule, observations)
     grid = model.encoder.grid(observations.shape)
-    draw_masks(sampler, grid, schedule.global_batch, seed, 0)  # an impossible setting stops here
+    draw_masks(sampler.at(0.0), grid, schedule.global_batch, seed, 0)  # an impossible setting stops here
     trial = Trial(observations, sampler, grid, seed)
     switch_on(model, run)
     wrapped = fabric.setup_module(model)
@@ -325,7 +325,8 @@ class Loop:
     def _step(self, feed: Feed) -> int | None:
         job, run, step = self.job, self.job.run, self.done
         rates = set_schedules(job.optimizer, job.schedule, step)
-        masks = draw_masks(job.sampler, job.grid, job.schedule.global_batch, job.seed, step)
+        sampler = job.sampler.at(step / job.schedule.steps)
+        masks = draw_masks(sampler, job.grid, job.schedule.global_batch, job.seed, step)
         self.watch.doing = f"waiting for the data of step {step}"
         with self.window.waiting():
             obs = self._fetch(feed)

@@ -1,0 +1,9 @@
+"""The audio data sets that `data=` in a configuration can name."""
+
+from modalities.audio.audioset import AudioSet
+from modalities.audio.commands import SpeechCommands
+from modalities.audio.embedded import Tunes
+from modalities.audio.folder import Sounds
+from modalities.audio.folds import ESC50, UrbanSound8K
+
+__all__ = ["ESC50", "AudioSet", "Sounds", "SpeechCommands", "Tunes", "UrbanSound8K"]

@@ -1,0 +1,84 @@
+"""Reading a stretch of a sound file: wav, flac, ogg, mp3 and whatever else libsndfile knows."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+import soundfile
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from worldjepa.errors import Unreadable
+
+RATES = (1_000, 768_000)
+"""Sample rates outside this range are taken for damage."""
+
+MOST_CHANNELS = 64
+"""So are more channels than this."""
+
+_PLAIN = {
+    IsADirectoryError: "is a folder",
+    PermissionError: "may not be read",
+    FileNotFoundError: "no such file",
+}
+
+
+class Stretch(NamedTuple):
+    """A part of a recording, at the recording's own rate."""
+
+    wave: Float[Tensor, " S"]
+    """The mean of all channels; integers are scaled to [-1, 1]."""
+    rate: int
+
+
+def read_stretch(path: str, seconds: float, place: Callable[[float], float], shortest: float = 0.0) -> Stretch:
+    """Read at most `seconds` of a file, and no more of it than that.
+
+    Args:
+        path: the file.
+        seconds: how much to read.
+        place: is asked only if the recording is longer: given how many seconds are left over, returns where to begin.
+        shortest: recordings of fewer seconds are refused.
+
+    Raises:
+        Unreadable: the file is missing, empty, too short, no sound that libsndfile knows, ends before its header says, or holds
+            numbers that are not finite; the message names it and says why.
+    """
+    try:
+        with open(path, "rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                raise Unreadable("is empty")
+            with soundfile.SoundFile(file) as sound:
+                return _read(sound, seconds, place, shortest)
+    except Unreadable as error:
+        raise Unreadable(f"{path}: {error}") from error
+    except soundfile.LibsndfileError as error:
+        raise Unreadable(f"{path}: cannot be decoded as a sound ({error.error_string.strip()})") from error
+    except (OSError, ValueError, MemoryError, OverflowError) as error:
+        # ValueError: what soundfile itself says of files that it cannot take, such as raw ones.
+        why = _PLAIN.get(type(error)) or f"cannot be decoded as a sound ({type(error).__name__}: {error})"
+        raise Unreadable(f"{path}: {why}") from error
+
+
+def _read(sound: soundfile.SoundFile, seconds: float, place: Callable[[float], float], shortest: float) -> Stretch:
+    rate, channels, length = sound.samplerate, sound.channels, sound.frames
+    if not RATES[0] <= rate <= RATES[1]:
+        raise Unreadable(f"a sample rate of {rate} Hz is outside {RATES[0]:,} to {RATES[1]:,}")
+    if channels > MOST_CHANNELS:
+        raise Unreadable(f"{channels} channels are more than the {MOST_CHANNELS} allowed")
+    if length < max(1.0, shortest * rate):
+        raise Unreadable(f"{length} sample(s) at {rate} Hz are too short: less than {shortest:.3f} s")
+    wanted = min(length, math.ceil(seconds * rate))
+    if wanted < length:
+        sound.seek(min(length - wanted, int(place((length - wanted) / rate) * rate)))
+    read = sound.read(wanted, dtype="float32", always_2d=True)  # [S, C]
+    if len(read) < wanted:
+        raise Unreadable(f"ends after {len(read)} of {wanted} samples")
+    wave = torch.from_numpy(read).mean(1)
+    if not bool(wave.isfinite().all()):
+        raise Unreadable("holds numbers that are not finite")
+    return Stretch(wave, rate)
