@@ -253,6 +253,13 @@ def test_the_shipped_presets_compose(preset: str) -> None:
     assert set(composed.config) >= {"seed", "modality", "data", "arch", "masks", "predictor", "target", "run"}
 
 
+@pytest.mark.parametrize(("preset", "data"), [("reference_audio", "tunes"), ("reference_video", "moving")])
+def test_a_preset_without_data_gets_those_of_its_modality(preset: str, data: str) -> None:
+    composed = compose_config("train", [f"preset={preset}"])
+    assert f"data={data}" in composed.overrides
+    assert any(note.startswith(f"data={data}, because modality=") for note in composed.notes)
+
+
 def test_a_damaged_installation_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compose, "__file__", str(tmp_path / "worldjepa" / "cli" / "compose.py"))
     with pytest.raises(UserError, match="install the package again"):

@@ -370,7 +370,7 @@ class Answering(Predictor):
         super().__init__()
         self.seen, self.asked = nn.Linear(6, 6), nn.Linear(3, 6)
 
-    def forward(self, context: Tokens, query: Tensor, cond: Tokens | None = None) -> Tokens:
+    def forward(self, context: Tokens, query: Tensor, cond: Tokens | None = None, mask: int = 0) -> Tokens:
         x = torch.tanh(self.seen(context.x).mean(-2, keepdim=True) + self.asked(query))
         return self.spoil(Tokens(x, query), context)
 
@@ -392,13 +392,13 @@ class ContextsMeet(Answering):
 
 @breaks("the position is the question", dim=6)
 class NeverAsked(Answering):
-    def forward(self, context: Tokens, query: Tensor, cond: Tokens | None = None) -> Tokens:
+    def forward(self, context: Tokens, query: Tensor, cond: Tokens | None = None, mask: int = 0) -> Tokens:
         return super().forward(context, query * 0, cond)._replace(pos=query)
 
 
 @breaks("what is seen has influence", dim=6)
 class NeverLooks(Answering):
-    def forward(self, context: Tokens, query: Tensor, cond: Tokens | None = None) -> Tokens:
+    def forward(self, context: Tokens, query: Tensor, cond: Tokens | None = None, mask: int = 0) -> Tokens:
         return super().forward(Tokens(context.x * 0, context.pos), query, cond)
 
 
@@ -422,7 +422,7 @@ class BatchAnswers(Answering):
 
 @breaks("a gradient reaches the context", dim=6)
 class Detached(Answering):
-    def forward(self, context: Tokens, query: Tensor, cond: Tokens | None = None) -> Tokens:
+    def forward(self, context: Tokens, query: Tensor, cond: Tokens | None = None, mask: int = 0) -> Tokens:
         return super().forward(Tokens(context.x.detach(), context.pos), query, cond)
 
 

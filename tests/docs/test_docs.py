@@ -61,7 +61,7 @@ def test_everything_in_extending_runs(
     assert (written, trained, checked) == (6, 3, 1)
     assert "masks.stripes" not in (tmp_path / "run0" / "config.yaml").read_text()
     assert "stripes.Stripes" in (tmp_path / "run0" / "config.yaml").read_text()
-    assert '"train/cosine"' in (tmp_path / "run2" / "metrics.jsonl").read_text()
+    assert '"train/angle"' in (tmp_path / "run2" / "metrics.jsonl").read_text()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -196,7 +196,7 @@ class Blend(Predictor):
         super().__init__()
         self.share = share
 
-    def forward(self, context: Tokens, query: Tensor, cond: Tokens | None = None) -> Tokens:
+    def forward(self, context: Tokens, query: Tensor, cond: Tokens | None = None, mask: int = 0) -> Tokens:
         answer = code(query)
         mean = answer.mean((0, 1, 2), keepdim=True).expand_as(answer)
         return Tokens(mean + self.share * (answer - mean) if self.share else mean, query)

@@ -92,6 +92,8 @@ class _Composition:
         choices += self._implied_method(choices, asked, usual)
         choices += self._implied_data(choices, values, asked, usual)
         choices = self._with_preset(choices, asked, usual)
+        if "data" not in asked:
+            choices += self._implied_embedded(choices, usual)
         tree = self._tree(choices)
         written = [self._value(override, tree) for override in (*read(timm, context), *values)]
         written += self._implied_nulls(values, tree)
@@ -173,6 +175,15 @@ class _Composition:
         elif tell:
             self.notes.append(f"preset={preset}, because modality={chosen['modality']}")
         return [*choices, f"preset={preset}"]
+
+    def _implied_embedded(self, choices: Sequence[str], usual: Usual) -> list[str]:
+        """Choose the modality's embedded data where nobody has chosen any: those of the file itself are another's."""
+        chosen = self._hydra(choices)[1]
+        default = self._hydra([])[1].get("data")
+        if not usual.embedded or chosen.get("data") != default or default in _belonging(usual, "data"):
+            return []
+        self.notes.append(f"data={usual.embedded[0]}, because modality={chosen['modality']}")
+        return [f"data={usual.embedded[0]}"]
 
     def _implied_nulls(self, values: Sequence[Override], tree: Tree) -> list[str]:
         """Of two keys that exclude each other, clear the one that comes from a file when the user gives the other."""

@@ -15,13 +15,16 @@ from worldjepa.train.settings import OptimSettings, ProbeSettings, RunSettings
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-PARTS = ("modality", "data", "arch", "positions", "masks", "predictor", "target", "objective")
+PARTS = ("modality", "data", "arch", "masks", "predictor", "target", "objective")
 """The groups that a model and its data are built from."""
+
+SHARED = ("positions",)
+"""Groups that others refer to; a composition whose parts need none can do without."""
 
 BUILDER = frozenset({"encoder", "tokenizer", "dim", "heads", "steps", "grid", "input_dim"})
 """Constructor arguments that the builder fills in from the other parts, so that no file need list them."""
 
-_TOP = frozenset({"seed", *PARTS, *SETTINGS})
+_TOP = frozenset({"seed", *PARTS, *SHARED, *SETTINGS})
 _T = TypeVar("_T")
 
 
@@ -48,7 +51,7 @@ def validate(config: DictConfig, supplied: Mapping[str, Collection[str]] | None 
             )
     _check_seed(tree.get("seed"))
     raw = _unresolved(config)
-    for part in PARTS:
+    for part in (*PARTS, *(part for part in SHARED if part in tree)):
         if part == "modality" and "${modality." not in str(raw.get("arch")):
             continue  # an encoder that cuts its own tokens, such as timm's, leaves the tokenizer's numbers open
         _check_tree(tree[part], part, (supplied or {}).get(part, BUILDER), raw)
