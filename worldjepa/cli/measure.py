@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from lightning_fabric import Fabric
@@ -12,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from worldjepa.cli.compose import compose_config
 from worldjepa.cli.embedding import data_config
 from worldjepa.cli.validate import settings, validate
+from worldjepa.data import Observations
 from worldjepa.errors import UserError
 from worldjepa.evaluate.judge import Judge, Scores, table
 from worldjepa.interfaces import Encoder
@@ -22,7 +24,7 @@ from worldjepa.interop.sizes import Ask
 from worldjepa.interop.source import CONFIG, WEIGHTS
 from worldjepa.jepa import JEPA
 from worldjepa.train import checkpoint
-from worldjepa.train.build import build_model, build_source
+from worldjepa.train.build import build_model, build_source, fit
 from worldjepa.train.folder import write_json
 from worldjepa.train.logs import screen_console
 from worldjepa.train.trusted import read_config, restrict
@@ -51,15 +53,10 @@ def evaluate(path: Path, overrides: Sequence[str], config_dirs: Sequence[Path], 
     restrict(saved, ask.allow)
     config = replace(saved, overrides, config_dirs)
     validate(config)
-    run, _, probe = settings(config)
-    if run.threads is not None:
-        torch.set_num_threads(run.threads)
-    fabric = Fabric(accelerator=run.accelerator, devices=1, precision=run.precision)
-    source = build_source(config)
-    judge = Judge(probe, source.probe(), source.train(), fabric.device, fabric.autocast)
-
+    bench = set_up(config)
+    judge = bench.judge
     torch.manual_seed(int(config.seed))
-    model = build_model(config, steps=1).to(fabric.device)
+    model = build_model(config, 1, bench.observations).to(bench.device)
     rows: dict[str, Scores] = {"chance": judge.chance(), "raw input": judge.raw_input()}
     rows["untrained encoder"] = judge.encoder(released(model))
     checkpoint.load_model(folder, model)
@@ -81,20 +78,39 @@ def evaluate_released(
         raise UserError(f"{path} brings no data with it: give data.root=FOLDER, or data=OPTION (`worldjepa list data`)")
     model = load(path, ask.arch, ask.heads, ask.which, ask.allow)
     config = data_config(model, overrides, config_dirs)
+    bench = set_up(config)
+    judge = bench.judge
+    model.encoder.grid(bench.observations.shape)  # says in its own words what does not fit
+    torch.manual_seed(int(config.seed))
+    untrained = instantiated(model.facts["encoder"], Encoder, str(path))  # type: ignore[type-abstract]
+    fit(untrained, bench.observations)
+    rows: dict[str, Scores] = {"chance": judge.chance(), "raw input": judge.raw_input()}
+    rows["untrained encoder"] = judge.encoder(untrained.to(bench.device))
+    rows["trained encoder"] = judge.encoder(model.encoder.to(bench.device))
+    show(rows, str(path), model.facts["steps"], out)
+    return 0
+
+
+class Bench(NamedTuple):
+    """What encoders are measured with."""
+
+    judge: Judge
+    observations: Observations
+    """What training would see."""
+    device: torch.device
+
+
+def set_up(config: DictConfig) -> Bench:
+    """The data and the device of a configuration, and the judge of encoders on them."""
     run, _, probe = settings(config)
     if run.threads is not None:
         torch.set_num_threads(run.threads)
     fabric = Fabric(accelerator=run.accelerator, devices=1, precision=run.precision)
     source = build_source(config)
-    judge = Judge(probe, source.probe(), source.train(), fabric.device, fabric.autocast)
-    model.encoder.grid(source.train().shape)  # says in its own words what does not fit
-    torch.manual_seed(int(config.seed))
-    untrained = instantiated(model.facts["encoder"], Encoder, str(path))  # type: ignore[type-abstract]
-    rows: dict[str, Scores] = {"chance": judge.chance(), "raw input": judge.raw_input()}
-    rows["untrained encoder"] = judge.encoder(untrained.to(fabric.device))
-    rows["trained encoder"] = judge.encoder(model.encoder.to(fabric.device))
-    show(rows, str(path), model.facts["steps"], out)
-    return 0
+    observations = source.train()
+    return Bench(
+        Judge(probe, source.probe(), observations, fabric.device, fabric.autocast), observations, fabric.device
+    )
 
 
 def is_empty_run(path: Path) -> bool:
