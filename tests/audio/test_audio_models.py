@@ -178,6 +178,6 @@ def test_a_view_from_a_file_can_say_no_more_than_how_to_look(
     "strange", [{"frames": [1]}, {"a=b": 1}, ["frames"], {"x": "a b"}, {"x": "a,b"}, {f"k{i}": 1 for i in range(33)}]
 )
 def test_views_that_are_none(strange: object) -> None:
-    with pytest.raises(UserError, match="here: 'view' in its config.json must hold plain values"):
+    with pytest.raises(UserError, match=r"here: 'view' in its config\.json must hold plain values"):
         view_of_file(strange, "here")
     assert view_of_file(None, "here") == {}
