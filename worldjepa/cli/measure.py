@@ -17,7 +17,7 @@ from worldjepa.data import Observations
 from worldjepa.errors import UserError
 from worldjepa.evaluate.judge import Judge, Scores, table
 from worldjepa.interfaces import Encoder
-from worldjepa.interop import load, runs
+from worldjepa.interop import load, runs, view
 from worldjepa.interop.build import instantiated
 from worldjepa.interop.saved import refuse
 from worldjepa.interop.sizes import Ask
@@ -130,6 +130,17 @@ def released(model: JEPA) -> Encoder:
     return model.target.released(model.encoder)
 
 
+def _as_seen(saved: DictConfig, words: Sequence[str], config_dirs: Sequence[Path]) -> list[str]:
+    """Words that let other data of the same modality be seen as those of the training were."""
+    composed = OmegaConf.to_container(compose_config("train", words, config_dirs).config, resolve=False)
+    plain = OmegaConf.to_container(saved, resolve=True)
+    assert isinstance(composed, dict)
+    assert isinstance(plain, dict)
+    here = view.named(composed)  # type: ignore[arg-type]
+    seen = {name: value for name, value in view.of_config(plain).items() if name in here and name in composed["data"]}  # type: ignore[arg-type]
+    return view.words(seen, {word.partition("=")[0].lstrip("+") for word in words})
+
+
 def replace(saved: DictConfig, overrides: Sequence[str], config_dirs: Sequence[Path]) -> DictConfig:
     """The checkpoint's configuration with the user's words for data, probe and run in place of its own."""
     config = OmegaConf.create(OmegaConf.to_container(saved))
@@ -139,6 +150,8 @@ def replace(saved: DictConfig, overrides: Sequence[str], config_dirs: Sequence[P
     inside = {word: word.partition(".")[0] for word in overrides if word not in chosen}
     if groups:
         of_groups = [word for word, group in inside.items() if group in groups]
+        if "data" in groups:
+            of_groups += _as_seen(saved, [*chosen, *of_groups], config_dirs)
         composed = compose_config("train", [*chosen, *of_groups], config_dirs).config
         for group in groups:
             config[group] = OmegaConf.create(OmegaConf.to_container(composed[group], resolve=True))

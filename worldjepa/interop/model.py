@@ -19,7 +19,7 @@ class Pretrained(nn.Module):
     Args:
         encoder: represents observations.
         predictor: predicts representations; None where the file has none.
-        facts: how the parts are built (`encoder`, `predictor`), the `layout`, `image` shape, `licence` and `steps`.
+        facts: how the parts are built (`encoder`, `predictor`), the `layout`, `image` shape, `view`, `licence` and `steps`.
     """
 
     def __init__(self, encoder: Encoder, predictor: Predictor | None, facts: dict[str, Any]) -> None:
