@@ -2,8 +2,8 @@
 
 from modalities.audio.audioset import AudioSet
 from modalities.audio.commands import SpeechCommands
-from modalities.audio.embedded import Tunes
+from modalities.audio.embedded import Textures
 from modalities.audio.folder import Sounds
 from modalities.audio.folds import ESC50, UrbanSound8K
 
-__all__ = ["ESC50", "AudioSet", "Sounds", "SpeechCommands", "Tunes", "UrbanSound8K"]
+__all__ = ["ESC50", "AudioSet", "Sounds", "SpeechCommands", "Textures", "UrbanSound8K"]
