@@ -33,9 +33,6 @@ WAVELENGTH = (9.0, 18.0)
 DEPTH = (1.0, 1.8)
 """Standard deviation of the logarithm of a tone's energy."""
 
-TILT = 0.75
-"""Largest change of the logarithm of the energy from the middle to either end of the spectrum."""
-
 _CHUNK = 32  # sounds at a time: the working set stays in the processor's cache
 
 
@@ -57,8 +54,8 @@ def play_textures(
 ) -> Sounds:
     """Play `count` sounds of `hops` hops; the same arguments give the same sounds.
 
-    Wavelength `WAVELENGTH`, rotation 0-180 degrees, phase at random, loud and soft exchanged at random, depth `DEPTH`, a slope
-    of the spectrum up to `TILT`; every tone lies anywhere within its band. White noise lies `snr` decibels below the tones. The
+    Wavelength `WAVELENGTH`, rotation 0-180 degrees, phase at random, loud and soft exchanged at random, depth `DEPTH`;
+    every tone lies anywhere within its band. White noise lies `snr` decibels below the tones. The
     labels are `"texture"` and `"density"`; textures are balanced to within one sound.
 
     Args:
@@ -98,7 +95,6 @@ def _play_chunk(
     wavelength = np.float32(WAVELENGTH[0]) + density * np.float32(WAVELENGTH[1] - WAVELENGTH[0])
     level = placed(texture, (hops + 1, bands), uniform(0, np.pi), wavelength, uniform(-20, 20), uniform(-20, 20))
     level *= uniform(*DEPTH) * rng.choice(np.array([-1, 1], np.float32), (n, 1, 1))
-    level += uniform(-TILT, TILT) * np.linspace(-1, 1, bands, dtype=np.float32)
 
     pitch = pitches[:-1] + uniform(0, 1, bands) * np.diff(pitches)  # [n, K]
     waves = _played(np.exp(level / 2), pitch, uniform(0, 1, bands), hop)

@@ -1,9 +1,9 @@
-"""The embedded clips: textures that drift in one of eight directions behind still grain, drawn by formula.
+"""The embedded clips: textures that drift in one of eight directions behind still clouds and grain, drawn by formula.
 
 A single frame says nothing about the direction, and the clip as a list of pixels next to nothing: textures lie anywhere, turned
-anyhow, bright and dark exchanged at random. The grain stands still and is as strong as the texture, so that clips cannot be
-recognised by what they look like; on top, every frame has noise of its own. Neither can be predicted from elsewhere, while the
-drifting texture can: to say what a hidden part shows, one has to know how the texture moves.
+anyhow, bright and dark exchanged at random. Clouds and grain that stand still, together stronger than the texture, keep clips
+from being recognised by what they look like; on top, every frame has noise of its own. Grain and noise cannot be predicted from
+elsewhere, while the drifting texture can: to say what a hidden part shows, one has to know how the texture moves.
 """
 
 from __future__ import annotations
@@ -31,10 +31,14 @@ WAVELENGTH = (9.0, 18.0)
 """From one part of the texture to the next, in pixels."""
 SPEED = (0.8, 2.0)
 """How far it moves from frame to frame, in pixels."""
-CONTRAST = (0.15, 0.25)
+CONTRAST = (0.12, 0.18)
 """Standard deviation of the texture, the same in every frame of a clip."""
-GRAIN = 0.25
+GRAIN = 0.18
 """That of the grain, which is white."""
+CLOUDS = 0.15
+"""That of the clouds."""
+CLOUD_SIZE = 12.0
+"""About how large the clouds are, in pixels."""
 
 _CHUNK = 32  # clips at a time: the working set stays in the processor's cache
 
@@ -47,12 +51,12 @@ def clip_labels(count: int, seed: int = 0, split: str = "train") -> dict[str, In
 
 
 def draw_clips(
-    count: int, size: int = 48, frames: int = 16, noise: float = 0.12, seed: int = 0, split: str = "train"
+    count: int, size: int = 48, frames: int = 16, noise: float = 0.1, seed: int = 0, split: str = "train"
 ) -> UInt8[ndarray, "N T H W"]:
     """Draw grey clips; the same arguments give the same clips, whose classes are `clip_labels`.
 
     Intensities run from 0 to 1 before they are stored as bytes: a texture of standard deviation `CONTRAST` around grey, grain
-    of `GRAIN` that is the same in all frames, and white noise of `noise`, anew in every frame.
+    of `GRAIN` and clouds of `CLOUDS` that are the same in all frames, and white noise of `noise`, anew in every frame.
     """
     labels, stream = clip_labels(count, seed, split), _streams(seed, split)[1]
     pixels = np.empty((count, frames, size, size), np.uint8)
@@ -61,8 +65,7 @@ def draw_clips(
         part = slice(start, start + _CHUNK)
         rng = np.random.default_rng(part_stream)
         clips = _drifting(labels["texture"][part], labels["direction"][part], (frames, size), rng)
-        clips += np.float32(0.5)
-        clips += np.float32(GRAIN) * rng.standard_normal((len(clips), 1, size, size), dtype=np.float32)
+        clips += np.float32(0.5) + _still(len(clips), size, rng)[:, None]
         clips += np.float32(noise) * rng.standard_normal(clips.shape, dtype=np.float32)
         pixels[part] = np.rint(clips.clip(0, 1) * 255)
     return pixels
@@ -97,3 +100,14 @@ def _drifting(
     contrast = uniform(*CONTRAST) * rng.choice(np.array([-1, 1], np.float32), (n, 1))
     clips *= contrast[..., None, None]
     return clips
+
+
+def _still(n: int, size: int, rng: np.random.Generator) -> Float32[ndarray, "n H W"]:
+    """What does not move, around 0: smooth clouds under white grain."""
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size))
+    spectrum = np.fft.rfft2(rng.standard_normal((n, size, size))) * np.exp(-((frequency * CLOUD_SIZE) ** 2))
+    clouds = np.fft.irfft2(spectrum, s=(size, size))
+    clouds *= CLOUDS / clouds.std((1, 2), keepdims=True)
+    grain = np.float32(GRAIN) * rng.standard_normal((n, size, size), dtype=np.float32)
+    still: Float32[ndarray, "n H W"] = clouds.astype(np.float32) + grain
+    return still

@@ -53,7 +53,6 @@ def test_bands_part_where_neighbours_are_equally_strong() -> None:
 
 def test_a_sound_heard_is_the_texture_it_was_played_from(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
-    monkeypatch.setattr(textures, "TILT", 0.0)
     monkeypatch.setattr(textures, "placed", lambda *args: drawn.append(placed(*args)) or drawn[-1].copy())
     sounds = play(32, hops=48, snr=(60.0, 60.0))
     for seen, level in zip(heard(sounds, 48), drawn[0], strict=True):
