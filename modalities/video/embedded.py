@@ -73,7 +73,7 @@ class Moving(DataSource):
         stride: int = 2,
         length: int = 16,
         count: int = 6_000,
-        noise: float = 0.1,
+        noise: float = 0.2,
         channels: int = 1,
         seed: int = 0,
         cache: str | None = None,

@@ -31,11 +31,11 @@ WAVELENGTH = (9.0, 18.0)
 """From one part of the texture to the next, in pixels."""
 SPEED = (0.8, 2.0)
 """How far it moves from frame to frame, in pixels."""
-CONTRAST = (0.12, 0.18)
+CONTRAST = (0.15, 0.25)
 """Standard deviation of the texture, the same in every frame of a clip."""
-GRAIN = 0.18
+GRAIN = 0.25
 """That of the grain, which is white."""
-CLOUDS = 0.15
+CLOUDS = 0.08
 """That of the clouds."""
 CLOUD_SIZE = 12.0
 """About how large the clouds are, in pixels."""
@@ -51,7 +51,7 @@ def clip_labels(count: int, seed: int = 0, split: str = "train") -> dict[str, In
 
 
 def draw_clips(
-    count: int, size: int = 48, frames: int = 16, noise: float = 0.1, seed: int = 0, split: str = "train"
+    count: int, size: int = 48, frames: int = 16, noise: float = 0.2, seed: int = 0, split: str = "train"
 ) -> UInt8[ndarray, "N T H W"]:
     """Draw grey clips; the same arguments give the same clips, whose classes are `clip_labels`.
 
