@@ -11,29 +11,28 @@ from numpy.typing import NDArray
 from modalities.audio.frontend import FrontEnd
 from modalities.audio.frontend import front_end as named
 from modalities.audio.observations import ArrayObservations
-from modalities.audio.tunes import STEPS, TUNES, play_tunes
-from modalities.audio.tunes import VERSION as TUNES_VERSION
+from modalities.audio.textures import DENSITIES, VERSION, play_textures
 from worldjepa.data import DataSource, Labels, ProbeSplits
 from worldjepa.data.cache import Arrays, cached, fingerprint
+from worldjepa.data.textures import TEXTURES
 from worldjepa.errors import UserError
 
-PROBE_SIZES = {"train": 2_400, "val": 600, "test": 1_500}
+PROBE_SIZES = {"train": 4_000, "val": 1_000, "test": 2_000}
 """Sounds in each split for probes."""
 
 _CHUNK = 64
 
 
-class Tunes(DataSource):
-    """Six tunes of the same four notes, played on first use and cached as spectrograms; see `modalities.audio.tunes`.
+class Textures(DataSource):
+    """Eight textures in time and pitch, played on first use and cached as spectrograms; see `modalities.audio.textures`.
 
-    The factors are tune, tempo and register. Probes have 2,400 sounds for training, 600 for validation and
-    1,500 for testing.
+    The factors are texture and density. Probes have 4,000 sounds for training, 1,000 for validation and 2,000 for testing.
 
     Args:
         front_end: name of the front end, see `modalities.audio.frontend`.
         frames: length of the spectrograms.
         count: the number of sounds to learn from.
-        snr: least and largest level of the tune over the noise, in decibels.
+        snr: least and largest level of the texture over the noise, in decibels.
         seed: decides every sound.
         cache: where to keep the spectrograms, by default `$WORLDJEPA_HOME/datasets`.
 
@@ -47,8 +46,8 @@ class Tunes(DataSource):
         self,
         front_end: str = "small_16k",
         frames: int = 64,
-        count: int = 6_000,
-        snr: Sequence[float] = (6.0, 6.0),
+        count: int = 10_000,
+        snr: Sequence[float] = (10.0, 25.0),
         seed: int = 0,
         cache: str | None = None,
     ):
@@ -70,8 +69,8 @@ class Tunes(DataSource):
 
     def _split(self, split: str, count: int) -> ArrayObservations:
         key = {
-            "set": "tunes",
-            "version": TUNES_VERSION,
+            "set": "textures",
+            "version": VERSION,
             "front_end": repr(self.front_end),
             "frames": self.frames,
             "low": self.snr[0],
@@ -82,19 +81,14 @@ class Tunes(DataSource):
         }
 
         def make() -> Arrays:
-            sounds = play_tunes(
-                count, self.front_end.samples(self.frames), self.front_end.rate, self.snr, self.seed, split
-            )
+            front_end = self.front_end
+            pitches = (front_end.edges() / front_end.rate).numpy()
+            sounds = play_textures(count, self.frames, front_end.hop, pitches, self.snr, self.seed, split)
             labels = {f"label_{factor}": index for factor, index in sounds.labels.items()}
-            return {"spectrograms": spectrograms(sounds.waves, self.front_end, self.frames), **labels}
+            return {"spectrograms": spectrograms(sounds.waves, front_end, self.frames), **labels}
 
-        bins = [f"{step}/{STEPS}" for step in range(1, STEPS + 1)]
-        classes = {
-            "tune": list(TUNES),
-            "tempo": bins,
-            "register": bins,
-        }
-        arrays = cached("tunes", key, make, self.cache)
+        classes = {"texture": list(TEXTURES), "density": [f"{step}/{DENSITIES}" for step in range(1, DENSITIES + 1)]}
+        arrays = cached("textures", key, make, self.cache)
         factors = {name: Labels(np.array(arrays[f"label_{name}"], np.int64), names) for name, names in classes.items()}
         return ArrayObservations(arrays["spectrograms"], factors, fingerprint(key))
 

@@ -65,6 +65,14 @@ class FrontEnd:
         """Samples below which there is not one whole frame."""
         return self.window
 
+    def edges(self) -> Float[Tensor, " E"]:
+        """Where bands part, in hertz, one more than there are bands: halfway between their centres of mass."""
+        banks = (_kaldi_banks if self.kaldi else _slaney)(self).double()  # [bands, F]
+        hertz = torch.linspace(0, self.rate / 2, len(banks), dtype=torch.float64)
+        centres = hertz @ banks / banks.sum(0)
+        ends = torch.tensor([self.low, self.high], dtype=torch.float64)
+        return torch.cat([ends[:1], (centres[1:] + centres[:-1]) / 2, ends[1:]]).float()
+
     def _centred(self, waves: Float[Tensor, "*b S"]) -> Float[Tensor, "*b T F"]:
         flat = waves.reshape(-1, waves.shape[-1])  # [B, S]
         # Frames reach beyond both ends by half a window, into a mirror image; torch.stft takes no more than the signal has.

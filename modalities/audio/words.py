@@ -7,13 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from modalities.audio import embedded, espeak
+from modalities.audio import espeak
 from modalities.audio.frontend import front_end as named
 from modalities.audio.observations import ArrayObservations
 from modalities.audio.speech import VERSION, VOICES, WORDS, speak_words
 from worldjepa.data import DataSource, Labels, ProbeSplits
 from worldjepa.data.cache import Arrays, cached, fingerprint
 from worldjepa.errors import UserError
+
+PROBE_SIZES = {"train": 2_400, "val": 600, "test": 1_500}
+"""Sounds in each split for probes."""
 
 
 class Words(DataSource):
@@ -69,7 +72,7 @@ class Words(DataSource):
 
     def probe(self) -> ProbeSplits:
         """Labelled splits; the voices for validation and for testing are heard in no other."""
-        return ProbeSplits(*(self._split(f"probe_{name}", count) for name, count in embedded.PROBE_SIZES.items()))
+        return ProbeSplits(*(self._split(f"probe_{name}", count) for name, count in PROBE_SIZES.items()))
 
     def _split(self, split: str, count: int) -> ArrayObservations:
         key = {

@@ -7,13 +7,13 @@ chance. Brightness and contrast are the same for every class too: what tells the
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int64, UInt8
 from numpy import ndarray
-from numpy.typing import NDArray
+
+from worldjepa.data.textures import TEXTURES, Plane, placed
 
 VERSION = 2
 """Part of the cache key: raise it whenever a change alters a single pixel."""
@@ -25,10 +25,9 @@ CELL = 8
 """Side, in pixels, of the cells whose brightness is jittered."""
 
 _CHUNK = 64  # images at a time: the working set stays in the processor's cache
-_TAU = np.float32(2 * np.pi)
 
-Plane = NDArray[np.floating[Any]]
-"""Intensities or coordinates of images, `[n, H, W]`, in float32 throughout."""
+PATTERNS = tuple(TEXTURES)
+"""The eight kinds. The order is the class index."""
 
 
 class Images(NamedTuple):
@@ -69,18 +68,7 @@ def _draw_chunk(labels: Int64[ndarray, " n"], size: int, noise: float, rng: np.r
     contrast = uniform(0.2, 0.36) * rng.choice(np.array([-1, 1], np.float32), (n, 1, 1))
     grain = np.float32(noise) * uniform(0.5, 1.5)
 
-    axis = np.arange(size, dtype=np.float32) - np.float32((size - 1) / 2)
-    x, y = axis[None, None, :], axis[None, :, None]
-    u = (np.cos(angle) * x + np.sin(angle) * y + shift_u) / wavelength  # [n, H, W], in wavelengths
-    v = (np.cos(angle) * y - np.sin(angle) * x + shift_v) / wavelength
-
-    image = np.empty((n, size, size), np.float32)
-    for kind, field in enumerate(PATTERNS.values()):
-        rows = labels == kind
-        image[rows] = field(u[rows], v[rows])
-    # Without this the share of bright to dark and the softness of the edges give the class away to random features.
-    image -= image.mean((1, 2), keepdims=True)
-    image /= image.std((1, 2), keepdims=True) + np.float32(1e-6)
+    image = placed(labels, (size, size), angle, wavelength, shift_u, shift_v)
     image *= contrast
     image += np.float32(0.5)
     image += _cell_jitter(n, size, rng)
@@ -94,72 +82,3 @@ def _cell_jitter(n: int, size: int, rng: np.random.Generator) -> Plane:
     jitter = rng.standard_normal((n, cells, cells), dtype=np.float32) * np.float32(0.07)
     spread: Plane = jitter.repeat(CELL, 1).repeat(CELL, 2)[:, :size, :size]
     return spread
-
-
-def _soft(field: Plane, sharpness: float = 3.0) -> Plane:
-    """Squash to (-1, 1), which turns smooth waves into regions with soft edges."""
-    soft: Plane = np.tanh(field * np.float32(sharpness))
-    return soft
-
-
-def _sin(turns: Plane) -> Plane:
-    wave: Plane = np.sin(turns * _TAU)
-    return wave
-
-
-def _centred(turns: Plane) -> Plane:
-    """Signed distance to the nearest whole number, in (-.5, .5]."""
-    return turns - np.rint(turns)
-
-
-def _stripes(u: Plane, v: Plane) -> Plane:
-    return _soft(_sin(u))
-
-
-def _checker(u: Plane, v: Plane) -> Plane:
-    return _soft(_sin(u / 2) * _sin(v / 2), 12)
-
-
-def _dots(u: Plane, v: Plane) -> Plane:
-    return _soft(np.float32(0.29) - np.hypot(_centred(u), _centred(v)), 10)
-
-
-def _rings(u: Plane, v: Plane) -> Plane:
-    return _soft(_sin(np.hypot(u, v)))
-
-
-def _zigzag(u: Plane, v: Plane) -> Plane:
-    return _soft(_sin(u + 2 * np.abs(_centred(v / 2))))
-
-
-def _bricks(u: Plane, v: Plane) -> Plane:
-    # Bricks are 1.5 wavelengths long and .75 high, every other row is moved by half a brick.
-    row = v / np.float32(0.75)
-    along = u / np.float32(1.5) + np.rint(row) / 2
-    across_edge = (0.5 - np.abs(_centred(row))) * np.float32(0.75)
-    along_edge = (0.5 - np.abs(_centred(along))) * np.float32(1.5)
-    return _soft(np.minimum(across_edge, along_edge) - np.float32(0.1), 12)
-
-
-def _waves(u: Plane, v: Plane) -> Plane:
-    return _soft(_sin(u + np.float32(0.65) * _sin(v / np.float32(3.2))))
-
-
-def _weave(u: Plane, v: Plane) -> Plane:
-    # Three sine waves whose directions are 120 degrees apart sum to alternating triangles.
-    u, v = u / np.float32(1.3), v / np.float32(1.3)
-    half, slant = np.float32(0.5), np.float32(np.sqrt(3) / 2)
-    return _soft(_sin(u) + _sin(slant * v - half * u) - _sin(slant * v + half * u), 3)
-
-
-PATTERNS: dict[str, Callable[[Plane, Plane], Plane]] = {
-    "stripes": _stripes,
-    "checker": _checker,
-    "dots": _dots,
-    "rings": _rings,
-    "zigzag": _zigzag,
-    "bricks": _bricks,
-    "waves": _waves,
-    "weave": _weave,
-}
-"""The eight kinds: functions of coordinates (u, v) in wavelengths, onto (-1, 1). The order is the class index."""

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from modalities.video.encode import write_video
-from modalities.video.moving import DIRECTIONS, SHAPES, VERSION, clip_labels, draw_clips
+from modalities.video.moving import DIRECTIONS, KINDS, VERSION, clip_labels, draw_clips
 from modalities.video.observations import Reading, VideoFiles, checked_reading
 from worldjepa.data import DataSource, Labels, ProbeSplits
 from worldjepa.data.cache import Key, cached_folder, fingerprint
@@ -45,9 +45,9 @@ class Clips(VideoFiles):
 
 
 class Moving(DataSource):
-    """Grey clips of shapes that drift in one of eight directions, as H.264 files; see `modalities.video.moving`.
+    """Grey clips of textures that drift in one of eight directions, as H.264 files; see `modalities.video.moving`.
 
-    They are drawn and encoded on first use and cached. The factors are `"direction"` and `"shape"`. Probes have 2,000 clips
+    They are drawn and encoded on first use and cached. The factors are `"direction"` and `"texture"`. Probes have 2,000 clips
     for training, 500 for validation and 1,000 for testing.
 
     Args:
@@ -73,7 +73,7 @@ class Moving(DataSource):
         stride: int = 2,
         length: int = 16,
         count: int = 6_000,
-        noise: float = 0.12,
+        noise: float = 0.2,
         channels: int = 1,
         seed: int = 0,
         cache: str | None = None,
@@ -121,7 +121,7 @@ class Moving(DataSource):
         labels = clip_labels(count, self.seed, split)
         factors = {
             "direction": Labels(labels["direction"], list(DIRECTIONS)),
-            "shape": Labels(labels["shape"], list(SHAPES)),
+            "texture": Labels(labels["texture"], list(KINDS)),
         }
         return Clips(str(folder), PathTable(map(_name, range(count))), self.reading, factors, fingerprint(key))
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-
 from audio.test_audio_training import TOY
+
 from modalities.audio import embedded
 from worldjepa.cli import main
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from test_audio_training import train, weights
+from audio.test_audio_training import train, weights
 
 import worldjepa
 from modalities.audio.data import Sounds

@@ -253,7 +253,7 @@ def test_the_shipped_presets_compose(preset: str) -> None:
     assert set(composed.config) >= {"seed", "modality", "data", "arch", "masks", "predictor", "target", "run"}
 
 
-@pytest.mark.parametrize(("preset", "data"), [("reference_audio", "tunes"), ("reference_video", "moving")])
+@pytest.mark.parametrize(("preset", "data"), [("reference_audio", "textures"), ("reference_video", "moving")])
 def test_a_preset_without_data_gets_those_of_its_modality(preset: str, data: str) -> None:
     composed = compose_config("train", [f"preset={preset}"])
     assert f"data={data}" in composed.overrides

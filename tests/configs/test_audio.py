@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from configs.test_all import GROUPS, composed, header, millions
-from modalities.audio.data import ESC50, AudioSet, Sounds, SpeechCommands, Tunes, UrbanSound8K, Words
+from modalities.audio.data import ESC50, AudioSet, Sounds, SpeechCommands, Textures, UrbanSound8K, Words
 from worldjepa.cli.validate import settings
 from worldjepa.interfaces import Tokenizer
 from worldjepa.train.build import build_model, build_sampler
@@ -93,7 +93,7 @@ def test_published_settings(tmp_path: Path) -> None:
 
 def test_the_quick_start_of_sounds() -> None:
     result = composed("modality=audio")
-    assert result.config.data._target_ == f"modalities.audio.data.{Tunes.__name__}"
+    assert result.config.data._target_ == f"modalities.audio.data.{Textures.__name__}"
     assert [note.split(",")[0] for note in result.notes][-1] == "preset=quickstart_audio"
 
 
@@ -146,6 +146,6 @@ def test_small_models_run(method: str, modality: str) -> None:
 
 def test_every_audio_option_is_known_to_its_modality() -> None:
     owned = {name for name, file in GROUPS["data"].items() if "modalities.audio" in file.read_text()}
-    assert {"tunes", "words", "sounds"} <= owned
+    assert {"textures", "words", "sounds"} <= owned
     text = GROUPS["modality"]["audio"].read_text()
     assert all(name in text for name in owned)

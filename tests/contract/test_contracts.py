@@ -20,7 +20,8 @@ import modalities.image
 import modalities.video
 import worldjepa
 from modalities.audio import embedded as sounds_embedded
-from modalities.audio.data import ESC50, AudioSet, Sounds, SpeechCommands, Tunes, UrbanSound8K, Words
+from modalities.audio import words
+from modalities.audio.data import ESC50, AudioSet, Sounds, SpeechCommands, Textures, UrbanSound8K, Words
 from modalities.audio.files import SoundFiles
 from modalities.audio.observations import ArrayObservations as Spectrograms
 from modalities.audio.tokenizer import Patches as SoundPatches
@@ -294,7 +295,7 @@ CASES: dict[type, list[Case]] = {
     UrbanSound8K: [Case(lambda root: folds(root, UrbanSound8K))],
     SpeechCommands: [Case(commands)],
     AudioSet: [Case(audioset)],
-    Tunes: [Case(lambda root: Tunes(count=20, frames=8, cache=str(root)), {"count": 4})],
+    Textures: [Case(lambda root: Textures(count=20, frames=8, cache=str(root)), {"count": 4})],
     Words: [Case(lambda root: Words(count=20, frames=8, cache=str(root)), {"count": 4})],
     Shapes: [
         Case(lambda root: Shapes(size=16, count=20, cache=str(root)), {"count": 4}),
@@ -340,7 +341,7 @@ ALL = [
 
 @pytest.mark.parametrize(("kind", "case"), ALL)
 def test_promises(kind: type, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for source in (embedded, embedded_clips, sounds_embedded):
+    for source in (embedded, embedded_clips, sounds_embedded, words):
         monkeypatch.setattr(source, "PROBE_SIZES", {"train": 24, "val": 12, "test": 12})
     torch.manual_seed(0)
     part = case.make(tmp_path)

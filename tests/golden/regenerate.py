@@ -32,7 +32,7 @@ TOY = {
     ],
     "audio": [
         "preset=quickstart_audio",
-        *("data=tunes", "data.count=128", "data.frames=32"),
+        *("data=textures", "data.count=128", "data.frames=32"),
         *("arch=quickstart", "arch.dim=24", "arch.encoder.depth=2", "arch.encoder.heads=2"),
         *("arch.predictor.dim=24", "arch.predictor.depth=2", "arch.predictor.heads=2"),
     ],
