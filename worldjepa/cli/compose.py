@@ -100,7 +100,10 @@ class _Composition:
         final = [*choices, *written]
         config, options = self._hydra(final)
         self._check_files(config, options)
-        check_references(config, complete=False)
+        try:
+            check_references(config, complete=False)
+        except UserError as error:
+            raise self._of_another_modality(options) or error from error
         return Composed(config, final, self.notes)
 
     def _choice(self, override: Override) -> list[str]:
@@ -213,6 +216,16 @@ class _Composition:
         for group in self.groups:
             if group in config and not isinstance(config[group], Mapped):
                 raise UserError(f"{group}={options.get(group)}: the option's file must hold `key: value` lines")
+
+    def _of_another_modality(self, options: Mapping[str, str | None]) -> UserError | None:
+        """The reason why references lead nowhere, where the data are those of another modality."""
+        modality, data = options.get("modality") or "", options.get("data")
+        here = _belonging(self.usual.get(modality, Usual()), "data")
+        others = [name for name, usual in self.usual.items() if data in _belonging(usual, "data")]
+        if not data or not here or data in here or not others:
+            return None
+        near = ", ".join(name for name in here if name)
+        return UserError(f"data={data} is for modality={others[0]}; modality={modality} takes data={near}")
 
     def _unknown(self, key: str, tree: Tree) -> UserError:
         if "." in key or "/" in key:
