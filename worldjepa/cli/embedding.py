@@ -70,15 +70,19 @@ def data_config(
     Raises:
         UserError: a word is wrong.
     """
-    chosen = compose_config("train", overrides, config_dirs).config
     given = {word.partition("=")[0].lstrip("+") for word in overrides}
+    if "data" not in given and _takes(model, "video"):
+        overrides = ["modality=video", *overrides]
+    chosen = compose_config("train", overrides, config_dirs).config
     image = model.facts["image"]
     # A preset for one's own data trains in mixed precision; what is read out of released weights should be exact.
     implied: dict[str, object] = {"run.precision": "32-true"}
     if all_of_it:
         implied["data.holdout"] = 0
     if image is not None:
-        implied |= {"data.channels": image[0], **({"data.size": image[1]} if image[1] == image[2] else {})}
+        channels, *frames, height, width = image
+        implied |= {"data.channels": channels, **({"data.size": height} if height == width else {})}
+        implied |= {"data.frames": frames[0]} if frames else {}
     more = [
         f"{key}={value}"
         for key, value in implied.items()
@@ -89,6 +93,12 @@ def data_config(
     if not isinstance(config, DictConfig):
         raise UserError("the configuration holds no keys")
     return config
+
+
+def _takes(model: Pretrained, modality: str) -> bool:
+    """Whether a model's tokens are those of a modality."""
+    tokenizer = model.facts["encoder"].get("tokenizer") or {}
+    return str(tokenizer.get("_target_")).startswith(f"modalities.{modality}.")
 
 
 def fingerprint(model: Pretrained) -> str:
