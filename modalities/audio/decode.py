@@ -20,6 +20,12 @@ RATES = (1_000, 768_000)
 MOST_CHANNELS = 64
 """So are more channels than this."""
 
+LOUDEST = 1e10
+"""Samples beyond this are taken for damage too; whole numbers of 32 bits that were written as they are are below it."""
+
+_BLOCK = 1 << 20
+"""Numbers that are decoded at a time."""
+
 _PLAIN = {
     IsADirectoryError: "is a folder",
     PermissionError: "may not be read",
@@ -52,7 +58,9 @@ def read_stretch(path: str, seconds: float, place: Callable[[float], float], sho
         with open(path, "rb") as file:
             if not os.fstat(file.fileno()).st_size:
                 raise Unreadable("is empty")
-            with soundfile.SoundFile(file) as sound:
+            # By its descriptor: libsndfile then reads the file itself. From Python's object it reads by callbacks, which takes
+            # longer, and their errors go to the screen.
+            with soundfile.SoundFile(file.fileno(), closefd=False) as sound:
                 return _read(sound, seconds, place, shortest)
     except Unreadable as error:
         raise Unreadable(f"{path}: {error}") from error
@@ -75,10 +83,36 @@ def _read(sound: soundfile.SoundFile, seconds: float, place: Callable[[float], f
     wanted = min(length, math.ceil(seconds * rate))
     if wanted < length:
         sound.seek(min(length - wanted, int(place((length - wanted) / rate) * rate)))
-    read = sound.read(wanted, dtype="float32", always_2d=True)  # [S, C]
-    if len(read) < wanted:
-        raise Unreadable(f"ends after {len(read)} of {wanted} samples")
-    wave = torch.from_numpy(read).mean(1)
-    if not bool(wave.isfinite().all()):
+    wave = _mixed(sound, wanted)
+    if len(wave) < wanted:
+        raise Unreadable(f"ends after {len(wave)} of {wanted} samples")
+    low, high = wave.aminmax()  # a number that is none is both
+    peak = max(-float(low), float(high))
+    if not math.isfinite(peak):
         raise Unreadable("holds numbers that are not finite")
+    if peak > LOUDEST:
+        raise Unreadable(f"holds numbers up to {peak:.0e}, where full scale is 1")
     return Stretch(wave, rate)
+
+
+def _mix(block: Float[Tensor, "s C"]) -> Float[Tensor, " s"]:
+    """The mean of all channels, added one after another: PyTorch's own mean is slow along so short an axis."""
+    first, *others = block.unbind(1)
+    if not others:
+        return first
+    total = first.clone()
+    for channel in others:
+        total += channel
+    return total.div_(block.shape[1])
+
+
+def _mixed(sound: soundfile.SoundFile, wanted: int) -> Float[Tensor, " S"]:
+    """The next samples, as far as there are any, channels mixed block by block: many of them at once could fill gigabytes."""
+    parts = []
+    while wanted > 0:
+        read = sound.read(min(wanted, max(1, _BLOCK // sound.channels)), dtype="float32", always_2d=True)  # [s, C]
+        if not len(read):
+            break
+        parts.append(_mix(torch.from_numpy(read)))
+        wanted -= len(read)
+    return parts[0] if len(parts) == 1 else torch.cat([torch.zeros(0), *parts])

@@ -80,9 +80,10 @@ class FrontEnd:
     def _kaldi(self, waves: Float[Tensor, "*b S"]) -> Float[Tensor, "*b T F"]:
         frames = waves.unfold(-1, self.window, self.hop)  # [*b, T, window]
         frames = frames - frames.mean(-1, keepdim=True)
-        before = F.pad(frames.flatten(0, -2)[:, None], (1, 0), mode="replicate")[:, 0, :-1].view_as(frames)
-        window = torch.hann_window(self.window, periodic=False, device=waves.device)
-        frames = (frames - _PREEMPHASIS * before) * window
+        before = _PREEMPHASIS * frames
+        frames[..., 1:] -= before[..., :-1]
+        frames[..., 0] -= before[..., 0]  # before the first sample stands the first sample
+        frames *= torch.hann_window(self.window, periodic=False, device=waves.device)
         spectrum = torch.fft.rfft(frames, n=_power_of_two(self.window))
         power = spectrum.real.square() + spectrum.imag.square()
         return (power @ _kaldi_banks(self).to(waves.device)).clamp_min(FLOOR).log()

@@ -69,8 +69,9 @@ def play_tunes(
 ) -> Sounds:
     """Play `count` tunes of `samples` samples; the same arguments give the same sounds.
 
-    Notes last 80 to 140 ms; the lowest stands at 250 to 700 mel, the steps are 150 to 350 mel. Noise is white or brown, its
-    level `snr` decibels below the tune's. Classes are balanced to within one sound.
+    Notes last 80 to 140 ms. The partials of a note are 720 to 900 mel apart; the lowest note begins at 100 mel and up to one
+    such spacing above, the steps are 110 to 170 mel. Noise is white, its level `snr` decibels below the tune's. Classes of
+    tune are balanced to within one sound.
     """
     stream = np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split),))
     first, rest = stream.spawn(2)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from configs.test_all import GROUPS, composed, header, millions
-from modalities.audio.data import ESC50, AudioSet, Sounds, SpeechCommands, Tunes, UrbanSound8K
+from modalities.audio.data import ESC50, AudioSet, Sounds, SpeechCommands, Tunes, UrbanSound8K, Words
 from worldjepa.cli.validate import settings
 from worldjepa.interfaces import Tokenizer
 from worldjepa.train.build import build_model, build_sampler
@@ -97,6 +97,16 @@ def test_the_quick_start_of_sounds() -> None:
     assert [note.split(",")[0] for note in result.notes][-1] == "preset=quickstart_audio"
 
 
+def test_words_take_the_small_model() -> None:
+    result = composed("modality=audio", "data=words")
+    assert result.config.data._target_ == f"modalities.audio.data.{Words.__name__}"
+    assert "preset=quickstart_audio" in [note.split(",")[0] for note in result.notes]
+    assert result.config.modality.tokenizer.front_end == result.config.data.front_end
+    small = composed("modality=audio").config
+    assert all(result.config[group] == small[group] for group in ("arch", "optim", "run", "masks"))
+    assert list(composed("data=words").config.data) == list(result.config.data)
+
+
 @pytest.mark.parametrize(
     ("words", "source"),
     [
@@ -136,5 +146,6 @@ def test_small_models_run(method: str, modality: str) -> None:
 
 def test_every_audio_option_is_known_to_its_modality() -> None:
     owned = {name for name, file in GROUPS["data"].items() if "modalities.audio" in file.read_text()}
+    assert {"tunes", "words", "sounds"} <= owned
     text = GROUPS["modality"]["audio"].read_text()
     assert all(name in text for name in owned)

@@ -20,7 +20,7 @@ import modalities.image
 import modalities.video
 import worldjepa
 from modalities.audio import embedded as sounds_embedded
-from modalities.audio.data import ESC50, AudioSet, Sounds, SpeechCommands, Tunes, UrbanSound8K
+from modalities.audio.data import ESC50, AudioSet, Sounds, SpeechCommands, Tunes, UrbanSound8K, Words
 from modalities.audio.files import SoundFiles
 from modalities.audio.observations import ArrayObservations as Spectrograms
 from modalities.audio.tokenizer import Patches as SoundPatches
@@ -304,6 +304,7 @@ CASES: dict[type, list[Case]] = {
     SpeechCommands: [Case(commands)],
     AudioSet: [Case(audioset)],
     Tunes: [Case(lambda root: Tunes(count=20, frames=8, cache=str(root)), {"count": 4})],
+    Words: [Case(lambda root: Words(count=20, frames=8, cache=str(root)), {"count": 4})],
     Shapes: [
         Case(lambda root: Shapes(size=16, count=20, cache=str(root)), {"count": 4}),
         Case(lambda root: Shapes(size=16, count=20, objects="1-4", channels=1, cache=str(root)), {"count": 4}),

@@ -14,17 +14,17 @@ HELP = """
 usage: worldjepa embed checkpoint=PATH data.root=FOLDER out=FOLDER [pool=mean|patches] [format=npy|parquet] [chunk=NUMBER]
                        [data=OPTION] [data.KEY=VALUE] [run.KEY=VALUE] [--config-dir DIR ...]
 
-Writes one embedding per image or clip, with the names of the files: embeddings.npy and names.json, or embeddings.parquet. The
-same command goes on where it was stopped. Images that cannot be read are left out and listed in embed.json.
+Writes one embedding per observation, with the names of the files: embeddings.npy and names.json, or embeddings.parquet. The
+same command goes on where it was stopped. Files that cannot be read are left out and listed in embed.json.
 
   checkpoint=PATH    a run folder, a checkpoint, or released weights: a file of I-JEPA, V-JEPA or V-JEPA 2, a Hugging
                      Face folder, timm's
   out=FOLDER         where to write; it is made
-  pool=mean          the mean of all tokens [images, width]; pool=patches keeps them all [images, tokens, width]
+  pool=mean          the mean of all tokens [N, width]; pool=patches keeps them all [N, tokens, width]
   format=npy         or parquet (needs the extra worldjepa[parquet])
-  chunk=1024         images between two points from which to go on
-  data=, data.KEY=   the data; by default the folder data.root, all of it, in the size that the model was trained on
-  run.KEY=VALUE      run.accelerator, run.precision, run.threads; run.batch_size images at a time
+  chunk=1024         observations between two points from which to go on
+  data=, data.KEY=   the data; by default all of the folder data.root, seen as in the training of the model
+  run.KEY=VALUE      run.accelerator, run.precision, run.threads; run.batch_size at a time
   arch=, heads=, which=, allow=   as for `worldjepa export`
 """
 

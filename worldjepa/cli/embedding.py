@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -11,11 +11,12 @@ from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from worldjepa.cli.compose import compose_config
+from worldjepa.cli.compose import compose_config, config_folder
+from worldjepa.cli.options import open_library
 from worldjepa.cli.validate import settings, validate
 from worldjepa.errors import UserError
 from worldjepa.evaluate.export import Wanted, write_embeddings
-from worldjepa.interop import Pretrained
+from worldjepa.interop import Pretrained, view
 from worldjepa.train.build import build_source
 from worldjepa.train.logs import screen_console
 
@@ -70,23 +71,24 @@ def data_config(
     Raises:
         UserError: a word is wrong.
     """
-    given = {word.partition("=")[0].lstrip("+") for word in overrides}
-    if "data" not in given and _takes(model, "video"):
-        overrides = ["modality=video", *overrides]
+    overrides = [*modality_of(model, overrides, config_dirs), *overrides]
     chosen = compose_config("train", overrides, config_dirs).config
-    image = model.facts["image"]
+    given = {word.partition("=")[0].lstrip("+") for word in overrides}
+    image, seen = model.facts["image"], model.facts["view"]
     # A preset for one's own data trains in mixed precision; what is read out of released weights should be exact.
     implied: dict[str, object] = {"run.precision": "32-true"}
     if all_of_it:
         implied["data.holdout"] = 0
-    if image is not None:
+    ours = view.named({"modality": OmegaConf.to_container(chosen.modality, resolve=False)})
+    implied |= {f"data.{name}": value for name, value in seen.items() if name in ours}
+    if not seen and image is not None:
         channels, *frames, height, width = image
         implied |= {"data.channels": channels, **({"data.size": height} if height == width else {})}
         implied |= {"data.frames": frames[0]} if frames else {}
     more = [
-        f"{key}={value}"
+        f"{key}={'null' if value is None else value}"
         for key, value in implied.items()
-        if key not in given and OmegaConf.select(chosen, key) is not None
+        if key not in given and has(chosen, key)
     ]
     config = compose_config("train", [*overrides, *more], config_dirs).config
     validate(config)
@@ -95,10 +97,22 @@ def data_config(
     return config
 
 
-def _takes(model: Pretrained, modality: str) -> bool:
-    """Whether a model's tokens are those of a modality."""
-    tokenizer = model.facts["encoder"].get("tokenizer") or {}
-    return str(tokenizer.get("_target_")).startswith(f"modalities.{modality}.")
+def has(config: DictConfig, key: str) -> bool:
+    """Whether a configuration has a key, be its value null."""
+    group, _, name = key.rpartition(".")
+    return name in OmegaConf.select(config, group)
+
+
+def modality_of(model: Pretrained, overrides: Sequence[str], config_dirs: Sequence[Path]) -> list[str]:
+    """The word that chooses the modality whose tokenizer the model has, unless the data are chosen and bring theirs along."""
+    if any(word.startswith(("data=", "modality=")) for word in overrides):
+        return []
+    tokenizer = model.facts["encoder"].get("tokenizer")
+    target = tokenizer.get("_target_") if isinstance(tokenizer, Mapping) else None
+    for name, file in open_library(config_folder(), config_dirs).groups().get("modality", {}).items():
+        if target is not None and target == OmegaConf.select(OmegaConf.load(file), "tokenizer._target_"):
+            return [f"modality={name}"]
+    return []
 
 
 def fingerprint(model: Pretrained) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from lightning_fabric import Fabric
@@ -12,17 +13,18 @@ from omegaconf import DictConfig, OmegaConf
 from worldjepa.cli.compose import compose_config
 from worldjepa.cli.embedding import data_config
 from worldjepa.cli.validate import settings, validate
+from worldjepa.data import Observations
 from worldjepa.errors import UserError
 from worldjepa.evaluate.judge import Judge, Scores, table
 from worldjepa.interfaces import Encoder
-from worldjepa.interop import load, runs
+from worldjepa.interop import load, runs, view
 from worldjepa.interop.build import instantiated
 from worldjepa.interop.saved import refuse
 from worldjepa.interop.sizes import Ask
 from worldjepa.interop.source import CONFIG, WEIGHTS
 from worldjepa.jepa import JEPA
 from worldjepa.train import checkpoint
-from worldjepa.train.build import build_model, build_source
+from worldjepa.train.build import build_model, build_source, fit
 from worldjepa.train.folder import write_json
 from worldjepa.train.logs import screen_console
 from worldjepa.train.trusted import read_config, restrict
@@ -51,15 +53,10 @@ def evaluate(path: Path, overrides: Sequence[str], config_dirs: Sequence[Path], 
     restrict(saved, ask.allow)
     config = replace(saved, overrides, config_dirs)
     validate(config)
-    run, _, probe = settings(config)
-    if run.threads is not None:
-        torch.set_num_threads(run.threads)
-    fabric = Fabric(accelerator=run.accelerator, devices=1, precision=run.precision)
-    source = build_source(config)
-    judge = Judge(probe, source.probe(), source.train(), fabric.device, fabric.autocast)
-
+    bench = set_up(config)
+    judge = bench.judge
     torch.manual_seed(int(config.seed))
-    model = build_model(config, steps=1).to(fabric.device)
+    model = build_model(config, 1, bench.observations).to(bench.device)
     rows: dict[str, Scores] = {"chance": judge.chance(), "raw input": judge.raw_input()}
     rows["untrained encoder"] = judge.encoder(released(model))
     checkpoint.load_model(folder, model)
@@ -81,20 +78,39 @@ def evaluate_released(
         raise UserError(f"{path} brings no data with it: give data.root=FOLDER, or data=OPTION (`worldjepa list data`)")
     model = load(path, ask.arch, ask.heads, ask.which, ask.allow)
     config = data_config(model, overrides, config_dirs)
+    bench = set_up(config)
+    judge = bench.judge
+    model.encoder.grid(bench.observations.shape)  # says in its own words what does not fit
+    torch.manual_seed(int(config.seed))
+    untrained = instantiated(model.facts["encoder"], Encoder, str(path))  # type: ignore[type-abstract]
+    fit(untrained, bench.observations)
+    rows: dict[str, Scores] = {"chance": judge.chance(), "raw input": judge.raw_input()}
+    rows["untrained encoder"] = judge.encoder(untrained.to(bench.device))
+    rows["trained encoder"] = judge.encoder(model.encoder.to(bench.device))
+    show(rows, str(path), model.facts["steps"], out)
+    return 0
+
+
+class Bench(NamedTuple):
+    """What encoders are measured with."""
+
+    judge: Judge
+    observations: Observations
+    """What training would see."""
+    device: torch.device
+
+
+def set_up(config: DictConfig) -> Bench:
+    """The data and the device of a configuration, and the judge of encoders on them."""
     run, _, probe = settings(config)
     if run.threads is not None:
         torch.set_num_threads(run.threads)
     fabric = Fabric(accelerator=run.accelerator, devices=1, precision=run.precision)
     source = build_source(config)
-    judge = Judge(probe, source.probe(), source.train(), fabric.device, fabric.autocast)
-    model.encoder.grid(source.train().shape)  # says in its own words what does not fit
-    torch.manual_seed(int(config.seed))
-    untrained = instantiated(model.facts["encoder"], Encoder, str(path))  # type: ignore[type-abstract]
-    rows: dict[str, Scores] = {"chance": judge.chance(), "raw input": judge.raw_input()}
-    rows["untrained encoder"] = judge.encoder(untrained.to(fabric.device))
-    rows["trained encoder"] = judge.encoder(model.encoder.to(fabric.device))
-    show(rows, str(path), model.facts["steps"], out)
-    return 0
+    observations = source.train()
+    return Bench(
+        Judge(probe, source.probe(), observations, fabric.device, fabric.autocast), observations, fabric.device
+    )
 
 
 def is_empty_run(path: Path) -> bool:
@@ -114,6 +130,17 @@ def released(model: JEPA) -> Encoder:
     return model.target.released(model.encoder)
 
 
+def _as_seen(saved: DictConfig, words: Sequence[str], config_dirs: Sequence[Path]) -> list[str]:
+    """Words that let other data of the same modality be seen as those of the training were."""
+    composed = OmegaConf.to_container(compose_config("train", words, config_dirs).config, resolve=False)
+    plain = OmegaConf.to_container(saved, resolve=True)
+    assert isinstance(composed, dict)
+    assert isinstance(plain, dict)
+    here = view.named(composed)  # type: ignore[arg-type]
+    seen = {name: value for name, value in view.of_config(plain).items() if name in here and name in composed["data"]}  # type: ignore[arg-type]
+    return view.words(seen, {word.partition("=")[0].lstrip("+") for word in words})
+
+
 def replace(saved: DictConfig, overrides: Sequence[str], config_dirs: Sequence[Path]) -> DictConfig:
     """The checkpoint's configuration with the user's words for data, probe and run in place of its own."""
     config = OmegaConf.create(OmegaConf.to_container(saved))
@@ -123,6 +150,8 @@ def replace(saved: DictConfig, overrides: Sequence[str], config_dirs: Sequence[P
     inside = {word: word.partition(".")[0] for word in overrides if word not in chosen}
     if groups:
         of_groups = [word for word, group in inside.items() if group in groups]
+        if "data" in groups:
+            of_groups += _as_seen(saved, [*chosen, *of_groups], config_dirs)
         composed = compose_config("train", [*chosen, *of_groups], config_dirs).config
         for group in groups:
             config[group] = OmegaConf.create(OmegaConf.to_container(composed[group], resolve=True))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from worldjepa.interop.sizes import JEPA, Ask, Family
 from worldjepa.interop.source import Source
+from worldjepa.interop.view import View
 
 Node = Mapping[str, Any]
 """A part of a model as a configuration: its `_target_` and the arguments of its constructor."""
@@ -33,6 +34,8 @@ class Found(NamedTuple):
     """What to tell about the terms that the weights come with."""
     steps: int | None = None
     """Optimiser steps that they were trained for, where that is known."""
+    view: View | None = None
+    """How its observations were seen in training, where that is known."""
 
 
 class Layout(NamedTuple):

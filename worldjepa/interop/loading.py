@@ -66,6 +66,7 @@ def built(found: Found, where: str) -> Pretrained:
         "image": found.image,
         "licence": found.licence,
         "steps": found.steps,
+        "view": found.view or {},
         "encoder": found.encoder.node,
         "predictor": None if found.predictor is None else found.predictor.node,
     }

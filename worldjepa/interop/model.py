@@ -21,7 +21,7 @@ class Pretrained(nn.Module):
         encoder: represents observations.
         predictor: predicts representations; None where the file has none.
         facts: how the parts are built (`encoder`, `predictor`), the `layout`, the `image` shape (channels, frames of
-            clips, height, width), `licence` and `steps`.
+            clips, height, width), `view`, `licence` and `steps`.
     """
 
     def __init__(self, encoder: Encoder, predictor: Predictor | None, facts: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from worldjepa.errors import UserError, unknown
+from worldjepa.interop import view
 from worldjepa.interop.layout import Found, Layout, Part
 from worldjepa.interop.saved import below, refuse
 from worldjepa.interop.sizes import Ask
@@ -61,6 +62,7 @@ def read(source: Source, ask: Ask) -> Found:
         _image(config),
         None,
         int(checkpoint.read_state(folder)["step"]),
+        view.of_config(config),
     )
 
 

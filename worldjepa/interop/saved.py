@@ -13,6 +13,7 @@ from worldjepa.errors import UserError
 from worldjepa.interop.layout import Found, Layout, Part
 from worldjepa.interop.sizes import Ask
 from worldjepa.interop.source import Source
+from worldjepa.interop.view import of_file
 from worldjepa.train.trusted import restrict
 
 NAME = "worldjepa"
@@ -48,7 +49,15 @@ def read(source: Source, ask: Ask) -> Found:
         raise UserError(f"{where}: {len(stray)} left over: {', '.join(stray[:8])}")
     encoder = Part(nodes["encoder"], below(tensors, "encoder"))
     predictor = None if nodes["predictor"] is None else Part(nodes["predictor"], below(tensors, "predictor"))
-    return Found(NAME, encoder, predictor, _image(config, where), _text(config.get("licence")), _steps(config))
+    return Found(
+        NAME,
+        encoder,
+        predictor,
+        _image(config, where),
+        _text(config.get("licence")),
+        _steps(config),
+        of_file(config.get("view"), where),
+    )
 
 
 def refuse(ask: Ask, where: str) -> None:

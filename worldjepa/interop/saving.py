@@ -31,7 +31,7 @@ def save(model: Pretrained, folder: str | Path) -> Path:
         UserError: the folder is a file or holds something.
         Unsaved: the disk does not take it.
     """
-    kept = ("encoder", "predictor", "image", "licence", "steps")
+    kept = ("encoder", "predictor", "image", "licence", "steps", "view")
     config = {"format": FORMAT, "version": VERSION, **{key: model.facts[key] for key in kept}}
     return write_folder(Path(folder), config, model.state_dict())
 
