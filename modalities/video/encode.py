@@ -9,8 +9,8 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 _X264 = "threads=1:log-level=none:bframes=0:scenecut=0:weightp=0:asm=0"
-"""x264's vector code reads beside small pictures, so that what lies there in memory decides now and then how a block is coded:
-without it, and without frames that look ahead, the same frames give the same bytes."""
+"""With x264's own settings the same small frames did not always give the same bytes; without B-frames, scene cuts, weighted
+prediction and its assembler code they did in every trial (docs/log.md). Why is not known."""
 
 
 def write_video(
@@ -20,7 +20,7 @@ def write_video(
     crf: int = 18,
     keyframes: int = 16,
 ) -> None:
-    """Encode frames; the same grey frames give the same bytes with the same version of PyAV.
+    """Encode frames; the same grey frames gave the same bytes in every trial with the same version of PyAV.
 
     Args:
         path: where to; the ending decides the container.

@@ -42,6 +42,7 @@ from worldjepa.interfaces import Encoder
 from worldjepa.masks import CrossBlock, Curriculum, MultiBlock, MultiBlockOfficial, Random
 from worldjepa.nn.positions import SinCos, Table
 from worldjepa.nn.rotary import Rotary
+from worldjepa.nn.volume import Volume
 from worldjepa.objectives import L1, MSE, Cosine, SmoothL1, Sum, VarianceCovariance
 from worldjepa.predictors import MaskTokenViT
 from worldjepa.targets import EMA
@@ -238,6 +239,10 @@ CASES: dict[type, list[Case]] = {
         Case(lambda _: vit(positions=Table(4, 3, 16)), {"obs": bytes_like(2, 3, 16, 12)}),
         Case(lambda _: vivit(), {"obs": bytes_like(2, 3, 4, 8, 12)}),
         Case(lambda _: vivit(tiled=True), {"obs": bytes_like(2, 3, 8, 12), "compiled": False}),
+        Case(
+            lambda _: ViT(Tubelets(4, 12), 12, 1, 2, positions=Volume(2, 2, 3, 12)),
+            {"obs": bytes_like(2, 3, 4, 8, 12), "compiled": False},
+        ),
     ],
     TimmViT: [Case(lambda _: TimmViT("test_vit", image_size=32), {"obs": bytes_like(2, 3, 32, 32)})],
     MaskTokenViT: [
@@ -247,6 +252,10 @@ CASES: dict[type, list[Case]] = {
             {"dim": 8, "grid": Grid(3, 3, 2), "compiled": False},
         ),
         Case(lambda _: MaskTokenViT(8, 12, 1, 2, positions=Table(8, 8, 12)), {"dim": 8}),
+        Case(
+            lambda _: MaskTokenViT(8, 12, 1, 2, positions=Volume(3, 3, 2, 12)),
+            {"dim": 8, "grid": Grid(3, 3, 2), "compiled": False},
+        ),
         Case(lambda _: MaskTokenViT(8, 12, 2, 2, joint=True), {"dim": 8, "apart": False, "compiled": False}),
     ],
     EMA: [

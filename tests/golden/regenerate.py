@@ -9,9 +9,11 @@ Run it where a change of the numbers is meant, and say in the change why:
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 FOLDER = Path(__file__).resolve().parent
 CONFIGS = FOLDER.parents[1] / "configs"
@@ -75,8 +77,8 @@ def losses(case: str, out: Path) -> list[float]:
 
 
 def write(case: str) -> None:
-    """Make the golden file of a case anew."""
-    with tempfile.TemporaryDirectory() as folder:
+    """Make the golden file of a case anew; embedded data are drawn anew too, and not those of an older version in a cache."""
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, WORLDJEPA_HOME=f"{folder}/home"):
         numbers = losses(case, Path(folder) / "run")
     (FOLDER / f"{case}.json").write_text(json.dumps({"losses": numbers}, indent=1) + "\n")
 

@@ -17,7 +17,8 @@ usage: worldjepa embed checkpoint=PATH data.root=FOLDER out=FOLDER [pool=mean|pa
 Writes one embedding per observation, with the names of the files: embeddings.npy and names.json, or embeddings.parquet. The
 same command goes on where it was stopped. Files that cannot be read are left out and listed in embed.json.
 
-  checkpoint=PATH    a run folder, a checkpoint, or released weights: I-JEPA's file, a Hugging Face folder, timm's
+  checkpoint=PATH    a run folder, a checkpoint, or released weights: a file of I-JEPA, V-JEPA or V-JEPA 2, a Hugging
+                     Face folder, timm's
   out=FOLDER         where to write; it is made
   pool=mean          the mean of all tokens [N, width]; pool=patches keeps them all [N, tokens, width]
   format=npy         or parquet (needs the extra worldjepa[parquet])

@@ -82,7 +82,9 @@ def data_config(
     ours = view.named({"modality": OmegaConf.to_container(chosen.modality, resolve=False)})
     implied |= {f"data.{name}": value for name, value in seen.items() if name in ours}
     if not seen and image is not None:
-        implied |= {"data.channels": image[0], **({"data.size": image[1]} if image[1] == image[2] else {})}
+        channels, *frames, height, width = image
+        implied |= {"data.channels": channels, **({"data.size": height} if height == width else {})}
+        implied |= {"data.frames": frames[0]} if frames else {}
     more = [
         f"{key}={'null' if value is None else value}"
         for key, value in implied.items()

@@ -18,7 +18,8 @@ Measures the representations of a trained model: nearest neighbours and probes w
 variance always. Model and data are those of the checkpoint; data, probe and run keys replace what it says. Released weights
 bring no data: give data.root=FOLDER or data=OPTION.
 
-  checkpoint=PATH    a run folder, a checkpoint, or released weights: I-JEPA's file, a Hugging Face folder, timm's
+  checkpoint=PATH    a run folder, a checkpoint, or released weights: a file of I-JEPA, V-JEPA or V-JEPA 2, a Hugging
+                     Face folder, timm's
   out=FILE.json      also write the numbers to this file
   allow=PREFIX       let the checkpoint's configuration construct classes of yours, such as allow=mypackage.
   arch=, heads=      of released weights: the architecture's name, or its number of heads, where a file does not say it

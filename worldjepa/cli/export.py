@@ -13,11 +13,13 @@ usage: worldjepa export checkpoint=PATH format=hf|timm|worldjepa out=FOLDER [siz
                         [arch=NAME] [heads=NUMBER] [which=encoder] [allow=PREFIX]
 
 Writes a model so that transformers (IJepaModel.from_pretrained) or timm (create_model("local-dir:FOLDER", pretrained=True))
-loads it; both take the encoder alone. format=worldjepa keeps the predictor, for worldjepa.load.
+loads it; both take the encoder alone. Models of clips go to transformers' VJEPA2Model with their predictor, if they are of
+V-JEPA 2's kind. format=worldjepa keeps the predictor, for worldjepa.load.
 
-  checkpoint=PATH    a run folder, a checkpoint, or released weights: I-JEPA's file, a Hugging Face folder, timm's
+  checkpoint=PATH    a run folder, a checkpoint, or released weights: a file of I-JEPA, V-JEPA or V-JEPA 2, a Hugging
+                     Face folder, timm's
   out=FOLDER         a new or empty folder
-  size=PIXELS        side of the images to export for, where that is to be another one than in training
+  size=PIXELS        side of images or clips to export for, where it is not known or to be another one than in training
   arch=, heads=      the architecture's name, or its number of attention heads, where a file does not say it
   which=encoder      the trained encoder in place of its moving average
   allow=PREFIX       let the checkpoint's configuration construct classes of yours, such as allow=mypackage.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from worldjepa.encoders import ViT
 from worldjepa.errors import UserError, unknown
-from worldjepa.interop import huggingface, vit
+from worldjepa.interop import export_vjepa2, huggingface, vit
 from worldjepa.interop.model import Pretrained
 from worldjepa.interop.saving import save, write_folder
 from worldjepa.nn.positions import Positions, SinCos, Table
@@ -27,10 +26,10 @@ def export(model: Pretrained, layout: str, folder: str | Path, size: int | None 
     """Write a model in the layout of others, and return the folder.
 
     Args:
-        model: the model; its predictor goes along in our own layout only, the others have no place for it.
-        layout: `hf` for transformers' `IJepaModel`, `timm`, or `worldjepa`.
+        model: the model; its predictor goes along where the layout has a place for it: those of images have none.
+        layout: `hf` for transformers' `IJepaModel`, or for clips its `VJEPA2Model`; `timm`, or `worldjepa`.
         folder: a new or empty folder.
-        size: side of the images in pixels, for models that are not bound to one; by default what they were trained on.
+        size: side of images or clips in pixels, for models that are not bound to one; by default what they were trained on.
 
     Raises:
         UserError: there is no such layout, or it has no place for such a model.
@@ -40,6 +39,8 @@ def export(model: Pretrained, layout: str, folder: str | Path, size: int | None 
         raise unknown("format", layout, FORMATS)
     if layout == "worldjepa":
         return save(model, folder)
+    if layout == "hf" and export_vjepa2.takes_clips(model):
+        return export_vjepa2.write(model, Path(folder), size)
     tensors, facts = official(model, layout, size)
     write = _write_hf if layout == "hf" else _write_timm
     return write(Path(folder), tensors, facts, model.facts["licence"])
@@ -126,9 +127,6 @@ def _write_timm(folder: Path, tensors: dict[str, Tensor], facts: dict[str, Any],
     if facts["eps"] != vit.EPS:
         raise UserError(f"format=timm: its layer norms have epsilon {vit.EPS}, those of this model {facts['eps']}")
     grid, patch, width = facts["grid"], facts["patch"], facts["width"]
-    ratio = facts["hidden"] / width
-    if int(width * ratio) != facts["hidden"]:  # timm rounds down
-        ratio = math.nextafter(ratio, math.inf)
     shape = [facts["channels"], grid.h * patch, grid.w * patch]
     config = {
         "architecture": TIMM,
@@ -142,7 +140,7 @@ def _write_timm(folder: Path, tensors: dict[str, Tensor], facts: dict[str, Any],
             "embed_dim": width,
             "depth": facts["depth"],
             "num_heads": facts["heads"],
-            "mlp_ratio": ratio,
+            "mlp_ratio": vit.ratio_rounded_down(facts["hidden"], width),
         },
         "pretrained_cfg": {
             "input_size": shape,

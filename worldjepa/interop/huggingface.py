@@ -73,23 +73,24 @@ def read(source: Source, ask: Ask) -> Found:
     grid = lattice(config.get("image_size"), config.get("patch_size"))
     heads, eps = config.get("num_attention_heads", 12), config.get("layer_norm_eps", DEFAULT_EPS)
     encoder = read_encoder(official, ask, where, heads, grid, float(eps))
-    said = {"hidden_size": encoder.node["dim"], "num_hidden_layers": encoder.node["depth"]}
-    for key, actual in said.items():
-        if key in config and config[key] != actual:
-            raise UserError(f"{where}: config.json says {key}={config[key]!r}, the tensors {actual}")
+    check_agrees(config, {"hidden_size": encoder.node["dim"], "num_hidden_layers": encoder.node["depth"]}, where)
     told = None if config.get("license", "") is None else meta_terms(where, certain=False)
     return Found(NAME, encoder, None, image_of(encoder.node), told)
 
 
 def names(depth: int, layers: Mapping[str, str], stack: str) -> dict[str, str]:
     """Official names, with `qkv` in three, and transformers' own."""
-    blocks = {
-        f"blocks.{i}.{layer}.{kind}": f"{stack}{i}.{own}.{kind}"
+    return {**OUTER, **block_names(depth, layers, "blocks.", stack)}
+
+
+def block_names(depth: int, layers: Mapping[str, str], official: str, stack: str) -> dict[str, str]:
+    """The same of a stack of blocks, whose names begin with `official` there and with `stack` here."""
+    return {
+        f"{official}{i}.{layer}.{kind}": f"{stack}{i}.{own}.{kind}"
         for i in range(depth)
         for layer, own in layers.items()
         for kind in ("weight", "bias")
     }
-    return {**OUTER, **blocks}
 
 
 def to_official(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
@@ -102,7 +103,15 @@ def to_official(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
     layers, stack = (OLD, "encoder.layer.") if old else (NEW, "layers.")
     own = names(depth_of(tensors, stack), layers, stack)
     check_names(tensors, list(own.values()), where)
-    apart = {official: tensors[name] for official, name in own.items()}
+    return joined_thirds({official: tensors[name] for official, name in own.items()}, where)
+
+
+def joined_thirds(apart: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """Tensors under official names, with query, key and value joined in that order.
+
+    Raises:
+        UserError: the three are not of one shape.
+    """
     joined = {name: value for name, value in apart.items() if not re.search(r"\.attn\.[qkv]\.", name)}
     for name in apart:
         if ".attn.q." in name:
@@ -115,7 +124,11 @@ def to_official(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
 
 def from_official(tensors: Mapping[str, Tensor], depth: int) -> dict[str, Tensor]:
     """Tensors under transformers' names, `qkv` cut into three: the older names, which its version 5 still writes."""
-    own = names(depth, OLD, "encoder.layer.")
+    return cut_thirds(tensors, names(depth, OLD, "encoder.layer."))
+
+
+def cut_thirds(tensors: Mapping[str, Tensor], own: Mapping[str, str]) -> dict[str, Tensor]:
+    """Tensors under the names that `own` gives for the official ones, `qkv` cut into three."""
     result = {}
     for official, name in own.items():
         cut = re.search(r"\.attn\.([qkv])\.", official)
@@ -129,17 +142,46 @@ def from_official(tensors: Mapping[str, Tensor], depth: int) -> dict[str, Tensor
 
 def _check(config: Mapping[str, Any], where: str) -> None:
     for key, most in (("num_attention_heads", 1 << 16), ("hidden_size", 1 << 20), ("num_hidden_layers", 1 << 16)):
-        value = config.get(key)
-        if value is not None and not (type(value) is int and 0 < value <= most):
-            raise UserError(
-                f"{where}: config.json says {key}={str(value)[:80]}, which is not a whole number from 1 to {most}"
-            )
+        check_whole(config, key, most, where)
     eps = config.get("layer_norm_eps", DEFAULT_EPS)
     if type(eps) not in (int, float) or not 0 <= eps < 1:
         raise UserError(f"{where}: config.json says layer_norm_eps={str(eps)[:80]}, which is not a number from 0 to 1")
-    for key, needed in (("hidden_act", "gelu"), ("qkv_bias", True)):
-        if config.get(key, needed) != needed:
-            raise UserError(f"{where}: config.json says {key}={str(config[key])[:80]}, but I-JEPA has {needed}")
+    check_needed(config, {"hidden_act": "gelu", "qkv_bias": True}, "I-JEPA", where)
+
+
+def check_whole(config: Mapping[str, Any], key: str, most: int, where: str) -> None:
+    """Make sure that a configuration says a whole number from 1 to `most`, or nothing.
+
+    Raises:
+        UserError: it says something else.
+    """
+    value = config.get(key)
+    if value is not None and not (type(value) is int and 0 < value <= most):
+        raise UserError(
+            f"{where}: config.json says {key}={str(value)[:80]}, which is not a whole number from 1 to {most}"
+        )
+
+
+def check_needed(config: Mapping[str, Any], needed: Mapping[str, object], method: str, where: str) -> None:
+    """Make sure that a configuration says what a method has, or nothing.
+
+    Raises:
+        UserError: it says something else.
+    """
+    for key, value in needed.items():
+        if config.get(key, value) != value:
+            raise UserError(f"{where}: config.json says {key}={str(config[key])[:80]}, but {method} has {value}")
+
+
+def check_agrees(config: Mapping[str, Any], actual: Mapping[str, object], where: str) -> None:
+    """Make sure that a configuration says of the tensors what they are, or nothing.
+
+    Raises:
+        UserError: it says something else.
+    """
+    for key, value in actual.items():
+        if key in config and config[key] != value:
+            raise UserError(f"{where}: config.json says {key}={str(config[key])[:80]}, the tensors {value}")
 
 
 LAYOUT = Layout(NAME, matches, read)

@@ -27,15 +27,24 @@ def read(source: Source, ask: Ask) -> Found:
     Raises:
         UserError: a part is missing, or does not hold exactly its tensors.
     """
+    check_parts(source, ask)
+    encoder = read_encoder(source.tensors(ask.which), ask, f"{source.path} ({ask.which})")
+    predictor = read_predictor(source.tensors("predictor"), encoder.node, f"{source.path} (predictor)")
+    return Found(NAME, encoder, predictor, image_of(encoder.node), meta_terms(source.path, certain=True))
+
+
+def check_parts(source: Source, ask: Ask) -> None:
+    """Make sure that the encoder that is asked for and the predictor are there.
+
+    Raises:
+        UserError: names the part that is not.
+    """
     if ask.which not in ENCODERS:
         raise unknown("which", ask.which, ENCODERS)
     for part in (ask.which, "predictor"):
         if part not in source.keys:
             there = ", ".join(name for name in (*ENCODERS, "predictor") if name in source.keys)
             raise UserError(f"{source.path} has no '{part}', only {there}")
-    encoder = read_encoder(source.tensors(ask.which), ask, f"{source.path} ({ask.which})")
-    predictor = read_predictor(source.tensors("predictor"), encoder.node, f"{source.path} (predictor)")
-    return Found(NAME, encoder, predictor, image_of(encoder.node), meta_terms(source.path, certain=True))
 
 
 LAYOUT = Layout(NAME, matches, read)

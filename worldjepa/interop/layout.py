@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from worldjepa.interop.sizes import Ask
+from worldjepa.interop.sizes import JEPA, Ask, Family
 from worldjepa.interop.source import Source
 from worldjepa.interop.view import View
 
@@ -28,8 +28,8 @@ class Found(NamedTuple):
     layout: str
     encoder: Part
     predictor: Part | None
-    image: tuple[int, int, int] | None
-    """Channels, height and width of the images that it was trained on, where that is known."""
+    image: tuple[int, ...] | None
+    """The shape of what it was trained on, where that is known: channels, frames in case of clips, height and width."""
     licence: str | None
     """What to tell about the terms that the weights come with."""
     steps: int | None = None
@@ -46,14 +46,21 @@ class Layout(NamedTuple):
     """Whether a file or folder looks like it, without a look at all of it."""
     read: Callable[[Source, Ask], Found]
     """Read it. Raises `UserError` if anything is missing or left over."""
+    family: Family = JEPA
+    """The published sizes, which tell the number of heads."""
 
 
 NON_COMMERCIAL = "CC BY-NC 4.0"
+OWN = " (if these are of your own making, they are yours)"
 
 
-def meta_terms(where: object, certain: bool) -> str:
-    """What to tell about weights in a layout of I-JEPA."""
+def meta_terms(where: object, certain: bool, method: str = "I-JEPA") -> str:
+    """What to tell about weights in a layout of I-JEPA or V-JEPA."""
     terms = f"licensed {NON_COMMERCIAL}: not for commercial use"
-    return f"{where}: Meta's I-JEPA weights are {terms}" + (
-        "" if certain else " (if these are of your own making, they are yours)"
-    )
+    return f"{where}: Meta's {method} weights are {terms}" + ("" if certain else OWN)
+
+
+def vjepa2_terms(where: object, certain: bool) -> str:
+    """What to tell about weights in a layout of V-JEPA 2."""
+    terms = "under the MIT licence, some of its files under Apache-2.0"
+    return f"{where}: Meta published V-JEPA 2 {terms}" + ("" if certain else OWN)

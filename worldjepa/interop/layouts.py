@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worldjepa.errors import UserError
-from worldjepa.interop import huggingface, ijepa, runs, saved, timm_vit
+from worldjepa.interop import huggingface, huggingface_vjepa2, ijepa, runs, saved, timm_vit, vjepa, vjepa2
 from worldjepa.interop.layout import Layout
 from worldjepa.interop.source import Source
 
@@ -11,6 +11,9 @@ LAYOUTS: tuple[Layout, ...] = (
     runs.LAYOUT,
     saved.LAYOUT,
     huggingface.LAYOUT,
+    huggingface_vjepa2.LAYOUT,
+    vjepa2.LAYOUT,
+    vjepa.LAYOUT,
     ijepa.LAYOUT,
     timm_vit.LAYOUT,
 )

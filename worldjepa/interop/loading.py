@@ -21,14 +21,15 @@ def load(
     which: str = "target_encoder",
     allow: Sequence[str] = (),
 ) -> Pretrained:
-    """Load a checkpoint, whatever its layout: I-JEPA's own, Hugging Face's, timm's, a run, or what `worldjepa.save` wrote.
+    """Load a checkpoint of any layout: of I-JEPA, V-JEPA, V-JEPA 2, Hugging Face, timm, a run, or what `worldjepa.save` wrote.
 
     Sizes are read from the tensors. Every tensor must find its place, and nothing is ever unpickled but plain tensors. The
     terms of weights that are not free are printed.
 
     Args:
         path: a file or folder on disk.
-        arch: the architecture's name (`vith14`, or timm's `vit_huge_patch14`), where the number of heads cannot be told.
+        arch: the architecture's name (`vith14`, `vjepa2_vitg16`, or timm's `vit_huge_patch14`), where the number of heads
+            cannot be told.
         heads: or that number.
         which: `target_encoder` or `encoder`, where a checkpoint has both.
         allow: prefixes of classes of yours that a checkpoint's configuration may construct, such as `mypackage.`.

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from worldjepa.errors import UserError
 from worldjepa.interfaces import Encoder, Predictor
+from worldjepa.predictors import MaskTokenViT
 from worldjepa.types import Tokens
 
 
@@ -19,7 +20,8 @@ class Pretrained(nn.Module):
     Args:
         encoder: represents observations.
         predictor: predicts representations; None where the file has none.
-        facts: how the parts are built (`encoder`, `predictor`), the `layout`, `image` shape, `view`, `licence` and `steps`.
+        facts: how the parts are built (`encoder`, `predictor`), the `layout`, the `image` shape (channels, frames of
+            clips, height, width), `view`, `licence` and `steps`.
     """
 
     def __init__(self, encoder: Encoder, predictor: Predictor | None, facts: dict[str, Any]) -> None:
@@ -37,8 +39,9 @@ class Pretrained(nn.Module):
         """Represent whole observations, x `[B, N, D]`, or only their tokens `context`, x `[B, K, D]`.
 
         Args:
-            images: uint8 `[B, C, H, W]`, normalised here, or floating-point ones that are normalised already.
-            context: indices of tokens in row-major order; the encoder sees no others.
+            images: uint8 `[B, C, H, W]`, or clips `[B, C, T, H, W]`, normalised here; or floating-point ones that are
+                normalised already.
+            context: indices of tokens in row-major order, those of clips frame by frame; the encoder sees no others.
 
         Raises:
             UserError: the observations cannot be cut into tokens, or an index is not one of theirs.
@@ -49,7 +52,9 @@ class Pretrained(nn.Module):
         tokens: Tokens = self.encoder(images, keep=context[:, None])  # [B, 1, K, D]
         return Tokens(tokens.x.squeeze(1), tokens.pos.squeeze(1))
 
-    def predict(self, images: Tensor, context: Int[Tensor, "B K"], target: Int[Tensor, "B M Q"]) -> Tokens:
+    def predict(
+        self, images: Tensor, context: Int[Tensor, "B K"], target: Int[Tensor, "B M Q"], mask_token: int = 0
+    ) -> Tokens:
         """Predict the representations of M sets of tokens from those of the context, x `[B, M, Q, D]`.
 
         Target sets are predicted one by one: none sees what another one asks. A prediction is compared with
@@ -59,19 +64,23 @@ class Pretrained(nn.Module):
             images: as for `encode`; only the tokens of the context are looked at.
             context: indices of the tokens that are seen.
             target: indices of the tokens that are asked.
+            mask_token: which of the predictor's learned tokens asks; V-JEPA has several.
 
         Raises:
-            UserError: the checkpoint holds no predictor; or as `encode`.
+            UserError: the checkpoint holds no predictor or has no such token; or as `encode`.
         """
         if self.predictor is None:
             raise UserError(
                 f"these weights ({self.facts.get('layout')}) hold an encoder only: there is no predictor to ask"
             )
+        count = len(self.predictor.mask_token) if isinstance(self.predictor, MaskTokenViT) else None
+        if count is not None and not 0 <= mask_token < count:
+            raise UserError(f"mask_token={mask_token}: the predictor has {count}, counted from 0")
         self._check(images, context, "context")
         self._check(images, target, "target")
         seen: Tokens = self.encoder(images, keep=context[:, None])  # [B, 1, K, D]
         pos = self.encoder.coordinates(images.shape[1:]).to(seen.pos)  # [N, 3]
-        return self.predictor(seen, pos[target])  # type: ignore[no-any-return]
+        return self.predictor(seen, pos[target], mask=mask_token)  # type: ignore[no-any-return]
 
     def _check(self, images: Tensor, indices: Tensor, name: str) -> None:
         tokens = self.encoder.grid(images.shape[1:]).size

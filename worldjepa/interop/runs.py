@@ -82,12 +82,15 @@ def _node(config: dict[str, Any], keys: tuple[str, ...], folder: Path) -> dict[s
     return node
 
 
-def _image(config: dict[str, Any]) -> tuple[int, int, int] | None:
-    """The data's views, where the configuration names their side."""
+def _image(config: dict[str, Any]) -> tuple[int, ...] | None:
+    """The data's views, where the configuration names their side; and the length of clips."""
     data = config.get("data")
-    size = data.get("size") if isinstance(data, dict) else None
-    channels = data.get("channels") if isinstance(data, dict) else None
-    return (channels, size, size) if type(size) is int and type(channels) is int else None
+    size, channels, frames = (
+        data.get(key) if isinstance(data, dict) else None for key in ("size", "channels", "frames")
+    )
+    if type(size) is not int or type(channels) is not int:
+        return None
+    return (channels, frames, size, size) if type(frames) is int else (channels, size, size)
 
 
 LAYOUT = Layout(NAME, matches, read)

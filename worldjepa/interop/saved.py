@@ -94,15 +94,20 @@ def _node(config: Mapping[str, Any], name: str, where: str, ask: Ask) -> dict[st
     return node
 
 
-def _image(config: Mapping[str, Any], where: str) -> tuple[int, int, int] | None:
+def _image(config: Mapping[str, Any], where: str) -> tuple[int, ...] | None:
     image = config.get("image")
     if image is None:
         return None
     if not (
-        isinstance(image, list) and len(image) == 3 and all(type(side) is int and 0 < side < 1 << 20 for side in image)
+        isinstance(image, list)
+        and len(image) in (3, 4)
+        and all(type(side) is int and 0 < side < 1 << 20 for side in image)
     ):
-        raise UserError(f"{where}: 'image' in its config.json must be three whole numbers: channels, height, width")
-    return image[0], image[1], image[2]
+        raise UserError(
+            f"{where}: 'image' in its config.json must be three whole numbers, channels, height and width, "
+            "or four with the frames of a clip after the channels"
+        )
+    return tuple(image)
 
 
 def _text(value: object) -> str | None:

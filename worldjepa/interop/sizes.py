@@ -29,10 +29,23 @@ SIZES = {
     "huge": Size(1280, 32, 16, 5120),
     "giant": Size(1408, 40, 16, 6144),
 }
-"""I-JEPA's sizes. Its giant has 16 heads; V-JEPA 2's of the same width has 22, and is told apart by its layout."""
+"""The sizes of I-JEPA and V-JEPA. Their giant has 16 heads; V-JEPA 2's of the same width has 22."""
 
 ARCHS = {f"vit{name[0]}{patch}": (size, patch) for name, size in SIZES.items() for patch in (8, 14, 16)}
 """The names that `arch=` takes, as in `configs/arch/`."""
+
+
+class Family(NamedTuple):
+    """Published sizes, and what they are called: the same width and depth have other heads elsewhere."""
+
+    sizes: Mapping[str, Size]
+    archs: Mapping[str, tuple[Size, int]]
+    """By the name that `arch=` takes: size, and side of a patch."""
+
+
+JEPA = Family(SIZES, ARCHS)
+_VJEPA2_SIZES = {"large": SIZES["large"], "huge": SIZES["huge"], "giant": Size(1408, 40, 22, 6144)}
+VJEPA2 = Family(_VJEPA2_SIZES, {f"vjepa2_vit{name[0]}16": (size, 16) for name, size in _VJEPA2_SIZES.items()})
 
 _LONG = re.compile(rf"vit_({'|'.join(SIZES)})(?:_patch(\d+))?(?:[_.].*)?")
 
@@ -105,7 +118,12 @@ def square(tokens: int, where: str) -> tuple[int, int]:
     return side, side
 
 
-def heads_of(shape: Shape, patch: int, ask: Ask, said: int | None, where: str) -> int:
+def published_heads(shape: Shape, family: Family) -> int | None:
+    """The heads of the published size that has this shape."""
+    return next((size.heads for size in family.sizes.values() if (size.width, size.depth, size.hidden) == shape), None)
+
+
+def heads_of(shape: Shape, patch: int, ask: Ask, said: int | None, where: str, family: Family = JEPA) -> int:
     """The number of attention heads.
 
     Args:
@@ -114,21 +132,21 @@ def heads_of(shape: Shape, patch: int, ask: Ask, said: int | None, where: str) -
         ask: what the user says.
         said: what a configuration beside the weights says.
         where: the file, for messages.
+        family: the sizes that were published.
 
     Raises:
         UserError: nobody says it, two say different numbers, or the named architecture has another size.
     """
     claims = {"heads": ask.heads, f"arch={ask.arch}": None, "its config.json": said}
     if ask.arch is not None:
-        claims[f"arch={ask.arch}"] = _named(ask.arch, shape, patch, where)
+        claims[f"arch={ask.arch}"] = _named(ask.arch, shape, patch, where, family)
     given = {who: number for who, number in claims.items() if number is not None}
     if len(set(given.values())) > 1:
         raise UserError(
             f"{where}: the number of heads is not agreed on: "
             + ", ".join(f"{who} says {n}" for who, n in given.items())
         )
-    known = next((size.heads for size in SIZES.values() if (size.width, size.depth, size.hidden) == shape), None)
-    heads = next(iter(given.values()), known)
+    heads = next(iter(given.values()), published_heads(shape, family))
     if heads is None:
         raise UserError(
             f"{where}: weights of width {shape.width} and depth {shape.depth} do not show how many heads they have: "
@@ -139,15 +157,15 @@ def heads_of(shape: Shape, patch: int, ask: Ask, said: int | None, where: str) -
     return heads
 
 
-def _named(arch: str, shape: Shape, patch: int, where: str) -> int:
+def _named(arch: str, shape: Shape, patch: int, where: str, family: Family) -> int:
     """The heads of a named architecture, once the tensors agree with it."""
     long = _LONG.fullmatch(arch)
-    if arch in ARCHS:
-        size, side = ARCHS[arch]
-    elif long is not None:
-        size, side = SIZES[long[1]], int(long[2] or patch)
+    if arch in family.archs:
+        size, side = family.archs[arch]
+    elif long is not None and long[1] in family.sizes:
+        size, side = family.sizes[long[1]], int(long[2] or patch)
     else:
-        raise unknown("arch", arch, ARCHS)
+        raise unknown("arch", arch, family.archs)
     named = Shape(size.width, size.depth, size.hidden)
     if named != shape or side != patch:
         raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,17 +12,18 @@ from torch import Tensor, nn
 from worldjepa.encoders import ViT
 from worldjepa.errors import UserError
 from worldjepa.interop import runs, saved
-from worldjepa.interop.build import check_fit
-from worldjepa.interop.layout import Found, Part
+from worldjepa.interop.build import check_fit, instantiated
+from worldjepa.interop.layout import Found, Layout, Part
 from worldjepa.interop.layouts import detect
 from worldjepa.interop.loading import tell
-from worldjepa.interop.sizes import SIZES, Ask
+from worldjepa.interop.sizes import Ask, Shape, published_heads
 from worldjepa.interop.source import Source
 from worldjepa.jepa import JEPA
-from worldjepa.nn.positions import sincos
+from worldjepa.nn.positions import Positions, SinCos
+from worldjepa.predictors import MaskTokenViT
 from worldjepa.train.run import own_weights
 from worldjepa.train.tensors import local, piece
-from worldjepa.types import Grid
+from worldjepa.types import Grid, Tokens
 
 TABLE = "positions.table"
 CLOSE = {torch.float32: 1e-4, torch.float64: 1e-4, torch.bfloat16: 8e-3, torch.float16: 1e-3}
@@ -48,8 +50,10 @@ def start_from(path: str, model: JEPA) -> list[str]:
         _copy(averaged.encoder, target, f"{path} (target encoder)")
     if found.predictor is None:
         return [f"encoder from {path} ({found.layout}); the predictor and everything else begin anew"]
-    _copy(found.predictor, model.predictor, f"{path} (predictor)")
-    return [f"weights from {path} ({found.layout}); everything else begins anew"]
+    told = [f"weights from {path} ({found.layout}); everything else begins anew"]
+    first, more = _first_tokens(found.predictor, model.predictor)
+    _copy(first, model.predictor, f"{path} (predictor)")
+    return [*told, *more]
 
 
 def _read(path: str, which: str, encoder: nn.Module) -> Found:
@@ -60,13 +64,28 @@ def _read(path: str, which: str, encoder: nn.Module) -> Found:
     own = layout is saved.LAYOUT
     found = layout.read(source, Ask(heads=None if own else heads, which=which))
     node = found.encoder.node
-    shape = (node.get("dim"), node.get("depth"))
-    known = node.get("heads") if own else next((size.heads for size in SIZES.values() if size[:2] == shape), heads)
+    known = node.get("heads") if own else _published(node, layout, heads)
     if known != heads:
         raise UserError(
             f"{path} has {known} attention heads, the model {heads}: choose the arch that it was trained with"
         )
     return found
+
+
+def _published(node: Mapping[str, Any], layout: Layout, otherwise: int | None) -> int | None:
+    """The heads of the published size that a node describes."""
+    width = int(node.get("dim", 0))
+    shape = Shape(width, int(node.get("depth", 0)), round(width * float(node.get("mlp_ratio", 4.0))))
+    return published_heads(shape, layout.family) or otherwise
+
+
+def _first_tokens(part: Part, predictor: nn.Module) -> tuple[Part, list[str]]:
+    """A predictor's weights with as many mask tokens as the model has, and what to tell of those that are left out."""
+    theirs, own = part.weights.get("mask_token"), getattr(predictor, "mask_token", None)
+    if theirs is None or own is None or not 0 < len(own) < len(theirs):
+        return part, []
+    told = f"the predictor's first {len(own)} of {len(theirs)} mask tokens are taken (predictor.mask_tokens)"
+    return Part(part.node, {**part.weights, "mask_token": theirs[: len(own)]}), [told]
 
 
 def _heads(encoder: nn.Module) -> int | None:
@@ -86,8 +105,11 @@ def _copy(part: Part, module: nn.Module, where: str) -> None:
     """
     own = module.state_dict()
     weights = dict(part.weights)
-    if TABLE in weights and TABLE not in own:
-        _check_formula(part, weights.pop(TABLE), where)
+    if isinstance(module, ViT | MaskTokenViT):
+        if TABLE in own or TABLE not in weights:
+            _check_code(part, module.positions, where)
+        else:
+            _check_formula(part, weights.pop(TABLE), module.positions, where)
     check_fit({name: tuple(value.shape) for name, value in own.items()}, weights, where)
     for name, value in weights.items():
         _copy_rows(own[name], value)
@@ -100,19 +122,40 @@ def _copy_rows(own: Tensor, value: Tensor) -> None:
     local(own).copy_(rows)
 
 
-def _check_formula(part: Part, table: Tensor, where: str) -> None:
-    """Make sure that a stored position code is the formula that the model computes instead.
+def _check_formula(part: Part, table: Tensor, positions: Positions, where: str) -> None:
+    """Make sure that a stored position code is the one that the model computes instead.
 
     Raises:
         UserError: it is another one, such as one that was trained.
     """
-    lattice: Mapping[str, int] = part.node["positions"]
-    grid = Grid(1, lattice["height"], lattice["width"])
-    formula = sincos(grid.pos(), table.shape[-1])
+    stored: Mapping[str, Any] = part.node["positions"]
+    grid, width = Grid(stored.get("times", 1), stored["height"], stored["width"]), table.shape[-1]
+    formula = positions.added(Tokens(torch.zeros(grid.size, width), grid.pos()))
     apart = float((table.float() - formula).abs().max()) if table.shape == formula.shape else float("inf")
     if not apart <= CLOSE[table.dtype]:
+        node = ", ".join(f"{key}: {value}" for key, value in stored.items())
         raise UserError(
             f"{where}: its position code is not the sine-cosine code that this model computes (up to {apart:.2g} apart); "
-            f"give the model a stored one: arch.encoder.positions={{_target_: worldjepa.nn.positions.Table, height: {grid.h}, "
-            f"width: {grid.w}, dim: {table.shape[-1]}}}"
+            f"give the model a stored one: arch.encoder.positions={{{node}}}"
         )
+
+
+def _check_code(part: Part, positions: Positions, where: str) -> None:
+    """Make sure that positions that no tensor shows are told as the weights have learned to read them.
+
+    Raises:
+        UserError: the model tells them otherwise.
+    """
+    node = part.node.get("positions")
+    theirs = SinCos() if node is None else instantiated(node, Positions, where)  # type: ignore[type-abstract]
+    if _rule(theirs) != _rule(positions):
+        raise UserError(
+            f"{where}: it tells positions by {_rule(theirs)}, this model by {_rule(positions)}"
+            + ("; choose positions=rope_vjepa2" if getattr(theirs, "tiled", False) else "")
+        )
+
+
+def _rule(positions: Positions) -> str:
+    """What a position code is, but for what it stores."""
+    said = {name: getattr(positions, name) for name in ("axes", "tiled") if hasattr(positions, name)}
+    return f"{type(positions).__name__}({', '.join(f'{name}={value}' for name, value in said.items())})"

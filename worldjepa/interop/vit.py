@@ -12,6 +12,7 @@ What the released weights depend on:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -42,6 +43,12 @@ def predictor_names(depth: int) -> list[str]:
     blocks = tuple(f"predictor_blocks.{i}.{layer}" for i in range(depth) for layer in BLOCK)
     layers = ("predictor_embed", *blocks, "predictor_norm", "predictor_proj")
     return ["mask_token", "predictor_pos_embed", *layer_names(layers)]
+
+
+def ratio_rounded_down(hidden: int, width: int) -> float:
+    """The ratio from which those who round `width * ratio` down get `hidden`."""
+    ratio = hidden / width
+    return ratio if int(width * ratio) == hidden else math.nextafter(ratio, math.inf)
 
 
 def our_name(official: str) -> str:

@@ -1,7 +1,7 @@
 """How tokens tell where they stand: position codes as functions of coordinates, so that nothing needs to know a grid's size.
 
-`SinCos`, by formula, and `Table`, stored, are added to the tokens; `worldjepa.nn.rotary.Rotary` turns queries and keys.
-Encoders and predictors take any of them.
+`SinCos`, by formula, and `Table` and `worldjepa.nn.volume.Volume`, stored, are added to the tokens;
+`worldjepa.nn.rotary.Rotary` turns queries and keys. Encoders and predictors take any of them.
 """
 
 from __future__ import annotations
@@ -73,6 +73,12 @@ class SinCos(Positions):
         return tokens.x + sincos(tokens.pos, tokens.x.shape[-1], self.axes).to(tokens.x.dtype)
 
 
+def aligned(lattice: Grid, grid: Grid, device: torch.device | str | None = None) -> Float[Tensor, "N 3"]:
+    """Where the cells of a grid stand on a lattice that covers the same observation: centres on centres."""
+    scale = torch.tensor([own / other for own, other in zip(lattice, grid, strict=True)], device=device)
+    return (grid.pos(device) + 0.5) * scale - 0.5
+
+
 def check_axes(axes: str) -> None:
     """Raise `UserError` unless `axes` names one or more of t, h and w, each once."""
     if any(axis not in AXES for axis in axes) or not axes or len(set(axes)) != len(axes):
@@ -133,9 +139,8 @@ class Table(Positions):
             raise UserError(f"the stored position code has width {self.dim}, not {dim}")
 
     def coordinates(self, grid: Grid, device: torch.device | str | None = None) -> Float[Tensor, "N 3"]:
-        """Where the cells of a grid that covers the same picture stand on this lattice: centres on centres."""
-        scale = torch.tensor([own / other for own, other in zip(self.lattice, grid, strict=True)], device=device)
-        return (grid.pos(device) + 0.5) * scale - 0.5
+        """Where the cells of a grid that covers the same picture stand on this lattice."""
+        return aligned(self.lattice, grid, device)
 
     def added(self, tokens: Tokens) -> Float[Tensor, "*b N D"]:
         """The tokens' values with the code added."""
