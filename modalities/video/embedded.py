@@ -60,7 +60,7 @@ class Moving(DataSource):
         channels: 1, or 3 for three equal channels.
         seed: decides every clip.
         cache: where to keep the files, by default `$WORLDJEPA_HOME/datasets`.
-        decoder: `auto`, `decord` or `pyav`.
+        decoder: `auto`, `decord` or `pyav`; decord cannot copy frames of 48 pixels, and `auto` would try it in vain each time.
 
     Raises:
         UserError: a value is out of its range.
@@ -77,7 +77,7 @@ class Moving(DataSource):
         channels: int = 1,
         seed: int = 0,
         cache: str | None = None,
-        decoder: str = "auto",
+        decoder: str = "pyav",
     ):
         if size < SMALLEST or size % 2:
             raise UserError(f"size must be even and at least {SMALLEST} pixels: {size}")

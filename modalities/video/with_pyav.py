@@ -107,13 +107,17 @@ def _decoded(
 ) -> UInt8[ndarray, "T H W 3"]:
     wanted = set(chosen.tolist())
     found: dict[int, UInt8[ndarray, "H W 3"]] = {}
+    from av.video.reformatter import VideoReformatter
+
     size: tuple[int, int] | None = None
+    convert = VideoReformatter()  # one for all frames: each frame's own would be set up anew, at more than decoding costs
     for place, frame in _frames(container, stream, index, min(wanted)):
         if place in wanted:
             if frame.is_corrupt:
                 raise Unreadable(f"frame {place} is damaged")
             size = size or (frame.width, frame.height)
-            found[place] = _upright(frame.to_ndarray(format="rgb24", width=size[0], height=size[1]), frame.rotation)
+            pixels = convert.reformat(frame, width=size[0], height=size[1], format="rgb24").to_ndarray()
+            found[place] = _upright(pixels, frame.rotation)
             if len(found) == len(wanted):
                 return np.stack([found[place] for place in chosen.tolist()])
     raise Unreadable(f"only {len(found)} of {len(wanted)} wanted frames can be decoded")
