@@ -1,9 +1,9 @@
-"""The embedded clips: textures that drift in one of eight directions behind still clouds and grain, drawn by formula.
+"""The embedded clips: textures that drift in one of eight directions behind still grain, drawn by formula.
 
 A single frame says nothing about the direction, and the clip as a list of pixels next to nothing: textures lie anywhere, turned
-anyhow, bright and dark exchanged at random. Clouds and grain that stand still, together stronger than the texture, keep clips
-from being recognised by what they look like; on top, every frame has noise of its own. Grain and noise cannot be predicted from
-elsewhere, while the drifting texture can: to say what a hidden part shows, one has to know how the texture moves.
+anyhow, bright and dark exchanged at random. The grain stands still and is stronger than the texture; on top, every frame has
+noise of its own. Neither can be predicted from elsewhere, while the drifting texture can: to say what a hidden part shows, one has
+to know how the texture moves.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from worldjepa.data.textures import TEXTURES, Plane, placed
 
-VERSION = 3
+VERSION = 4
 """Part of the cache key: raise it whenever a change alters a single pixel, of the drawing or of the encoding."""
 
 SPLITS = ("train", "probe_train", "probe_val", "probe_test")
@@ -35,10 +35,6 @@ CONTRAST = (0.15, 0.25)
 """Standard deviation of the texture, the same in every frame of a clip."""
 GRAIN = 0.25
 """That of the grain, which is white."""
-CLOUDS = 0.08
-"""That of the clouds."""
-CLOUD_SIZE = 12.0
-"""About how large the clouds are, in pixels."""
 
 _CHUNK = 32  # clips at a time: the working set stays in the processor's cache
 
@@ -56,7 +52,7 @@ def draw_clips(
     """Draw grey clips; the same arguments give the same clips, whose classes are `clip_labels`.
 
     Intensities run from 0 to 1 before they are stored as bytes: a texture of standard deviation `CONTRAST` around grey, grain
-    of `GRAIN` and clouds of `CLOUDS` that are the same in all frames, and white noise of `noise`, anew in every frame.
+    of `GRAIN` that is the same in all frames, and white noise of `noise`, anew in every frame.
     """
     labels, stream = clip_labels(count, seed, split), _streams(seed, split)[1]
     pixels = np.empty((count, frames, size, size), np.uint8)
@@ -65,7 +61,8 @@ def draw_clips(
         part = slice(start, start + _CHUNK)
         rng = np.random.default_rng(part_stream)
         clips = _drifting(labels["texture"][part], labels["direction"][part], (frames, size), rng)
-        clips += np.float32(0.5) + _still(len(clips), size, rng)[:, None]
+        clips += np.float32(0.5)
+        clips += np.float32(GRAIN) * rng.standard_normal((len(clips), 1, size, size), dtype=np.float32)
         clips += np.float32(noise) * rng.standard_normal(clips.shape, dtype=np.float32)
         pixels[part] = np.rint(clips.clip(0, 1) * 255)
     return pixels
@@ -100,14 +97,3 @@ def _drifting(
     contrast = uniform(*CONTRAST) * rng.choice(np.array([-1, 1], np.float32), (n, 1))
     clips *= contrast[..., None, None]
     return clips
-
-
-def _still(n: int, size: int, rng: np.random.Generator) -> Float32[ndarray, "n H W"]:
-    """What does not move, around 0: smooth clouds under white grain."""
-    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size))
-    spectrum = np.fft.rfft2(rng.standard_normal((n, size, size))) * np.exp(-((frequency * CLOUD_SIZE) ** 2))
-    clouds = np.fft.irfft2(spectrum, s=(size, size))
-    clouds *= CLOUDS / clouds.std((1, 2), keepdims=True)
-    grain = np.float32(GRAIN) * rng.standard_normal((n, size, size), dtype=np.float32)
-    still: Float32[ndarray, "n H W"] = clouds.astype(np.float32) + grain
-    return still

@@ -110,7 +110,9 @@ def _decoded(
     from av.video.reformatter import VideoReformatter
 
     size: tuple[int, int] | None = None
-    convert = VideoReformatter()  # one for all frames: each frame's own would be set up anew, at more than decoding costs
+    convert = (
+        VideoReformatter()
+    )  # one for all frames: each frame's own would be set up anew, at more than decoding costs
     for place, frame in _frames(container, stream, index, min(wanted)):
         if place in wanted:
             if frame.is_corrupt:
