@@ -2,8 +2,8 @@
 
 A single frame says nothing about the direction, and the clip as a list of pixels next to nothing: textures lie anywhere, turned
 anyhow, bright and dark exchanged at random. The grain stands still and is stronger than the texture; on top, every frame has
-noise of its own. Neither can be predicted from elsewhere, while the drifting texture can: to say what a hidden part shows, one has
-to know how the texture moves.
+noise of its own. Neither can be predicted from elsewhere, while the drifting texture can: to say what a hidden part shows, one
+has to know how the texture moves.
 """
 
 from __future__ import annotations
