@@ -24,6 +24,7 @@ from typing import ClassVar
 import av
 import numpy as np
 import torch
+from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 from numpy import ndarray
 from rich.console import Console
@@ -87,9 +88,10 @@ def bare_pyav(path: str, frames: list[int]) -> UInt8[ndarray, "T H W 3"]:
         ticks = round(1 / (RATE * stream.time_base))
         container.seek(frames[0] * ticks, stream=stream, backward=True)
         wanted, found = {frame * ticks for frame in frames}, []
+        convert = VideoReformatter()  # a scaler for all frames: each one's own costs more than decoding small ones
         for frame in container.decode(stream):
             if frame.pts in wanted:
-                found.append(frame.to_ndarray(format="rgb24"))
+                found.append(convert.reformat(frame, format="rgb24").to_ndarray())
                 if len(found) == len(frames):
                     break
     return np.stack(found)
