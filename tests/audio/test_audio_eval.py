@@ -17,7 +17,15 @@ def test_the_untrained_encoder_is_the_one_that_training_compared_with(
 ) -> None:
     monkeypatch.setenv("WORLDJEPA_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(embedded, "PROBE_SIZES", {"train": 48, "val": 24, "test": 48})
-    words = ["preset=quickstart_audio", "data.count=32", "data.frames=32", "run.steps=2", *TOY, "probe.enabled=true"]
+    words = [
+        "preset=quickstart_audio",
+        "data.count=32",
+        "data.frames=32",
+        "masks.min_context=4",
+        "run.steps=2",
+        *TOY,
+        "probe.enabled=true",
+    ]
     assert main(["train", "modality=audio", *words, f"run.out={tmp_path / 'run'}"]) == 0
     assert main(["eval", f"checkpoint={tmp_path / 'run'}", f"out={tmp_path / 'scores.json'}"]) == 0
     trained = json.loads((tmp_path / "run/report.json").read_text())

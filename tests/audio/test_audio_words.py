@@ -218,7 +218,7 @@ def test_settings_out_of_range(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_the_small_model_trains_on_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLDJEPA_HOME", str(tmp_path / "home"))
-    words = ["data=words", "data.count=24", "data.frames=32", "run.steps=2"]
+    words = ["data=words", "data.count=24", "data.frames=32", "masks.min_context=4", "run.steps=2"]
     assert main(["train", "modality=audio", *TOY[1:], f"run.out={tmp_path / 'run'}", *words]) == 0
     composed = (tmp_path / "run/config.yaml").read_text()
     assert "modalities.audio.data.Words" in composed

@@ -215,6 +215,16 @@ class Team:
         return 0 if self.launched is not None else code
 
 
+def _dismiss_observer() -> None:
+    """Let Lightning's observer watch nobody: it kills the first process as soon as another has ended, in mid-sentence.
+
+    Lightning has no way to say so; of threads of another make nothing is touched.
+    """
+    for thread in threading.enumerate():
+        if thread.name == "child-process-observer" and hasattr(thread, "_child_processes"):
+            thread._child_processes = []
+
+
 class Watch:
     """Keeps an eye on the other processes, as a context: what everyone is doing, who has gone, whose stack to show.
 
@@ -264,6 +274,7 @@ class Watch:
 
         Never returns: after a failed collective operation PyTorch may wait for ever on the way out.
         """
+        _dismiss_observer()
         lines = [f"error: {' '.join(str(error).split())[:300]}"]
         for rank in range(self.team.size):
             if rank != self.team.rank:
