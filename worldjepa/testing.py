@@ -26,6 +26,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from worldjepa.data import DataSource, Observations
+from worldjepa.data.views import Conditioned, View
 from worldjepa.interfaces import Encoder, MaskSampler, Objective, Predictor, TargetEncoder, Tokenizer
 from worldjepa.types import Grid, Masks, Tokens
 
@@ -530,23 +531,28 @@ def check_observations(observations: Observations, *, count: int = 8) -> None:
     subject.holds(n > 0, "holds samples", "its length is 0")
     indices = sorted({round(place) for place in np.linspace(0, n - 1, min(count, n))})
     revived = _pickled(subject, observations)
-    dtype = observations.observe(0).dtype
+    dtype = _plain(observations.observe(0))[0].dtype
+    kinds = {type(observations.observe(index)) for index in indices}
+    names = sorted(kind.__name__ for kind in kinds)
+    subject.holds(len(kinds) == 1, "all samples come with a condition, or none", f"they are {names}")
     for index in indices:
         plain, seen = _observe(subject, observations, index), _observe(subject, observations, index, seed=index)
-        for view in (plain, seen):
+        for view in (plain[0], seen[0]):
             subject.shape(view, tuple(observations.shape), "observations have the set's shape", f"sample {index}")
             subject.holds(
                 view.dtype == dtype, "all observations have one dtype", f"sample {index} is {view.dtype}, not {dtype}"
             )
-        kept = plain.clone(), seen.clone()
-        for view in (plain, seen):
-            view.zero_()  # what was handed out belongs to the caller
+        kept = [part.clone() for part in plain], [part.clone() for part in seen]
+        for part in (*plain, *seen):
+            part.zero_()  # what was handed out belongs to the caller
         again = _observe(subject, observations, index), _observe(subject, observations, index, seed=index)
         why = f"sample {index} differs when asked again"
-        subject.same(kept[:1], again[:1], "the plain view is always the same", why)
-        subject.same(kept[1:], again[1:], "same generator, same view", why)
+        subject.same(kept[0], again[0], "the plain view is always the same", why)
+        subject.same(kept[1], again[1], "same generator, same view", why)
         theirs = _observe(subject, revived, index), _observe(subject, revived, index, seed=index)
-        subject.same(kept, theirs, "pickles", f"sample {index} of a pickled copy differs")
+        subject.same(
+            [*kept[0], *kept[1]], [*theirs[0], *theirs[1]], "pickles", f"sample {index} of a pickled copy differs"
+        )
     _check_factors(subject, observations)
     prints = [observations.fingerprint(), observations.fingerprint(), revived.fingerprint()]
     subject.holds(bool(prints[0]) and len(set(prints)) == 1, "the fingerprint is stable", f"three calls gave {prints}")
@@ -584,12 +590,17 @@ def check_source(source: DataSource, *, count: int = 8) -> None:
     subject.holds(not shared, "test samples are kept apart", f"the test split is also the one for {', '.join(shared)}")
 
 
-def _observe(subject: Subject, observations: Observations, index: int, seed: int | None = None) -> Tensor:
+def _observe(subject: Subject, observations: Observations, index: int, seed: int | None = None) -> list[Tensor]:
+    """The tensors of a view: the observation, then those of its condition."""
     before = _global_states()
     view = observations.observe(index) if seed is None else observations.observe(index, _generator(seed))
     moved = [name for name, state in _global_states().items() if state != before[name]]
     subject.holds(not moved, "leaves global generators alone", f"observing moved that of {', '.join(moved)}")
-    return view
+    return _plain(view)
+
+
+def _plain(view: View) -> list[Tensor]:
+    return [view.obs, *view.cond] if isinstance(view, Conditioned) else [view]
 
 
 def _check_factors(subject: Subject, observations: Observations) -> None:

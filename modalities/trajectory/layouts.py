@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
-from modalities.trajectory.noise import uniform
 from worldjepa.errors import unknown
+from worldjepa.world.noise import uniform
 
 Layout = Literal["empty", "two_rooms", "random_doors", "smaze", "snake"]
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64, Shaped
+from jaxtyping import Bool, Float, Float64, Int64, Shaped
 from numpy import ndarray
 
 from modalities.trajectory.geometry import CLEARANCE, move, shortest_way
 from modalities.trajectory.layouts import check_layout, walls_of
-from modalities.trajectory.noise import normal, uniform
 from modalities.trajectory.picture import CHANNELS, draw
 from worldjepa.errors import UserError, unknown
 from worldjepa.world.environment import Navigable, Task
+from worldjepa.world.noise import normal, uniform
 
 View = Literal["pixels", "state"]
 Kind = Literal["near", "any", "far"]
@@ -48,8 +48,6 @@ class RoomsEnv(Navigable):
         UserError: a value is out of its range.
     """
 
-    state_dim = 2
-
     def __init__(
         self,
         layout: str = "two_rooms",
@@ -70,29 +68,33 @@ class RoomsEnv(Navigable):
         self.stride, self.reach = float(stride), float(reach)
         self.low, self.high = np.full(2, -1.0), np.full(2, 1.0)
         self.obs_shape = (CHANNELS, self.size, self.size) if view == "pixels" else (2,)
-        self._begin(np.zeros(0, np.int64), None)
+        self._begin(np.zeros(0, np.int64))
 
-    def reset(
-        self, seeds: Int64[ndarray, " B"], start: Float64[ndarray, "B 2"] | None = None
-    ) -> Shaped[ndarray, "B ..."]:
-        """Begin B worlds and return what is observed.
-
-        Raises:
-            UserError: a start lies outside the square.
-        """
-        if start is not None and ((start < 0) | (start > 1)).any():
-            raise UserError("a start lies outside the unit square")
-        self._begin(seeds, start)
+    def reset(self, seeds: Int64[ndarray, " B"]) -> Shaped[ndarray, "B ..."]:
+        """Begin B worlds with their points anywhere and return what is observed."""
+        self._begin(seeds)
         return self.imagine(self.position)
 
-    def _begin(self, seeds: Int64[ndarray, " B"], start: Float64[ndarray, "B 2"] | None) -> None:
+    def place(self, state: Float64[ndarray, "B 2"]) -> Shaped[ndarray, "B ..."]:
+        """Put the points elsewhere, out of the walls, and return what is observed.
+
+        Raises:
+            UserError: a place lies outside the square.
+        """
+        if not ((state >= 0) & (state <= 1)).all():
+            raise UserError("a point lies outside the unit square")
+        self.position = free(state, self.walls)
+        return self.imagine(self.position)
+
+    def _begin(self, seeds: Int64[ndarray, " B"]) -> None:
         self.seeds, self.time = seeds, 0
         self.walls = walls_of(self.layout, seeds)
-        self.position = free(uniform(seeds, START, count=2) if start is None else start, self.walls)
+        self.position = free(uniform(seeds, START, count=2), self.walls)
         self.wandering = uniform(seeds, DOTS, count=2 * self.dots).reshape(len(seeds), self.dots, 2)
 
-    def step(self, actions: Float64[ndarray, "B 2"]) -> Shaped[ndarray, "B ..."]:
+    def step(self, actions: Float[ndarray, "B 2"]) -> Shaped[ndarray, "B ..."]:
         """Push every point and return what is observed then."""
+        actions = actions.astype(np.float64)
         length = np.linalg.norm(actions, axis=-1, keepdims=True)
         self.position = move(self.position, self.stride * actions / np.maximum(1.0, length), self.walls)
         self.time += 1

@@ -8,12 +8,13 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from modalities.trajectory.behaviour import Wander, checked_wander
 from modalities.trajectory.geometry import CLEARANCE, RADIUS, move, shortest_way
 from modalities.trajectory.layouts import DOOR, Layout, walls_of
-from modalities.trajectory.noise import normal, uniform
 from modalities.trajectory.rooms import NEAR, RoomsEnv
 from worldjepa.errors import UserError
+from worldjepa.world.behaviour import Wander, checked_wander
+from worldjepa.world.environment import Task
+from worldjepa.world.noise import normal, uniform
 
 LAYOUTS = get_args(Layout)
 WALLED = [layout for layout in LAYOUTS if layout != "empty"]
@@ -166,7 +167,8 @@ def test_tasks_are_of_their_kind_and_unsolved(kind: str) -> None:
 
 def test_pictures_show_the_point_the_walls_and_the_distractors() -> None:
     env = RoomsEnv("two_rooms", size=32)
-    env.reset(seeds(1), np.array([[0.2, 0.7]]))
+    env.reset(seeds(1))
+    env.place(np.array([[0.2, 0.7]]))
     point, still = env.imagine(env.state())[0]
     assert np.unravel_index(point.argmax(), point.shape) == (22, 6)
     assert still[2, 15:17].min() > 150
@@ -184,7 +186,7 @@ def test_pictures_show_the_point_the_walls_and_the_distractors() -> None:
 def test_states_are_observed_as_they_are() -> None:
     env = RoomsEnv("empty", "state")
     obs = env.reset(seeds(3))
-    assert obs.shape == (3, *env.obs_shape)
+    assert obs.shape == (3, *env.obs_shape) == (3, 2)
     assert np.allclose(obs, env.state())
 
 
@@ -229,6 +231,6 @@ def test_impossible_tasks_are_refused() -> None:
     with pytest.raises(UserError, match="kind of tasks 'farr'"):
         RoomsEnv("smaze").tasks("farr", 2, 0)
     with pytest.raises(UserError, match="outside the unit square"):
-        RoomsEnv("smaze").reset(seeds(1), np.array([[2.0, 0.0]]))
+        RoomsEnv("smaze").begin([Task(0, (2.0, 0.0), (0.5, 0.5))])
     with pytest.raises(UserError, match="turn in"):
         checked_wander(0.5, 0.0, 0.1)

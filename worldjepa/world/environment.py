@@ -23,37 +23,49 @@ class Task(NamedTuple):
 class Environment(ABC):
     """B worlds side by side that obey actions; NumPy arrays in and out.
 
-    Everything random is a function of the seeds, and no world depends on those beside it. `low` and `high` bound the actions.
+    Everything random is a function of the seeds, and no world depends on those beside it.
     """
 
     low: Float[ndarray, " A"]
+    """Least value of each component of an action."""
     high: Float[ndarray, " A"]
-    obs_shape: tuple[int, ...]
-    """Shape of one observation."""
-    state_dim: int
-    """Number of values of the state, S."""
+    """Largest value of each."""
 
     @abstractmethod
-    def reset(
-        self, seeds: Int64[ndarray, " B"], start: Float[ndarray, "B S"] | None = None
-    ) -> Shaped[ndarray, "B ..."]:
-        """Begin B worlds, in the given states or at random ones, and return what is observed."""
+    def reset(self, seeds: Int64[ndarray, " B"]) -> Shaped[ndarray, "B ..."]:
+        """Begin B worlds and return what is observed."""
 
     @abstractmethod
     def step(self, actions: Float[ndarray, "B A"]) -> Shaped[ndarray, "B ..."]:
         """Act once in every world and return what is observed then."""
 
-    @abstractmethod
-    def state(self) -> Float[ndarray, "B S"]:
-        """What there is to know about the worlds beside what stays as it is: the proprioception."""
+    def state(self) -> Float[ndarray, "B S"] | None:
+        """What the worlds tell of themselves besides: proprioception. By default nothing."""
+        return None
 
-    @abstractmethod
-    def imagine(self, state: Float[ndarray, "B S"]) -> Shaped[ndarray, "B ..."]:
-        """What would be observed in the present worlds in another state, such as the goal."""
+    def ended(self) -> Bool[ndarray, " B"] | None:
+        """Which worlds have come to an end of their own and must be begun anew; None where that does not happen."""
+        return None
 
 
 class Navigable(Environment):
-    """An environment with goals to reach, and an oracle that knows the way."""
+    """An environment whose state is known, with goals to reach and an oracle that knows the way."""
+
+    @abstractmethod
+    def state(self) -> Float[ndarray, "B S"]:
+        """The state that goals are given in."""
+
+    @abstractmethod
+    def place(self, state: Float[ndarray, "B S"]) -> Shaped[ndarray, "B ..."]:
+        """Put the worlds into other states and return what is observed.
+
+        Raises:
+            UserError: there is no such state.
+        """
+
+    @abstractmethod
+    def imagine(self, state: Float[ndarray, "B S"]) -> Shaped[ndarray, "B ..."]:
+        """What would be observed in the present worlds in other states, such as their goals."""
 
     @abstractmethod
     def tasks(self, kind: str, count: int, seed: int) -> list[Task]:
@@ -77,8 +89,8 @@ class Navigable(Environment):
 
     def begin(self, tasks: Sequence[Task]) -> Shaped[ndarray, "B ..."]:
         """Begin the worlds of tasks and return what is observed."""
-        seeds = np.array([task.seed for task in tasks], np.int64)
-        return self.reset(seeds, np.array([task.start for task in tasks], np.float64))
+        self.reset(np.array([task.seed for task in tasks], np.int64))
+        return self.place(np.array([task.start for task in tasks], np.float64))
 
 
 class Simulated(ABC):

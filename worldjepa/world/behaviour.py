@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 from numpy import ndarray
 
-from modalities.trajectory.noise import normal, uniform
 from worldjepa.errors import UserError
+from worldjepa.world.noise import normal, uniform
 
 KIND, TURN, WAY, SIZE, SHAKE, WHITE = 11, 12, 13, 14, 15, 16
 """Keys of what is drawn at random in an episode."""
@@ -44,7 +44,8 @@ class Wander(NamedTuple):
             way = np.where(turns, there, way)
             steady = way + self.shake * normal(seeds, SHAKE, step, count=width)
             made[:, step] = np.where(keeps, steady, 2 * uniform(seeds, WHITE, step, count=width) - 1)
-        return low + (np.clip(made, -1, 1) + 1) / 2 * (high - low)
+        inside: Float64[ndarray, "B {steps} A"] = low + (np.clip(made, -1, 1) + 1) / 2 * (high - low)
+        return inside
 
 
 def checked_wander(persistent: float, turn: float, shake: float) -> Wander:

@@ -20,18 +20,21 @@ def uniform(seeds: Int64[ndarray, " B"], *key: int, count: int = 1) -> Float64[n
             state = _mixed(state + np.uint64(part % (1 << 64)) * _STEP + _STEP)
         counters = np.arange(1, count + 1, dtype=np.uint64) * _STEP
         bits = _mixed(state[:, None] + counters)
-    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    numbers: Float64[ndarray, "B {count}"] = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return numbers
 
 
 def normal(seeds: Int64[ndarray, " B"], *key: int, count: int = 1) -> Float64[ndarray, "B {count}"]:
     """Standard normal numbers likewise (Box and Muller, 1958)."""
     u = uniform(seeds, *key, count=2 * count)
     radius = np.sqrt(-2.0 * np.log1p(-u[:, :count]))
-    return radius * np.cos(2 * np.pi * u[:, count:])
+    numbers: Float64[ndarray, "B {count}"] = radius * np.cos(2 * np.pi * u[:, count:])
+    return numbers
 
 
 def _mixed(x: UInt64[ndarray, "*s"]) -> UInt64[ndarray, "*s"]:
     with np.errstate(over="ignore"):
         x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
+        mixed: UInt64[ndarray, "*s"] = x ^ (x >> np.uint64(31))
+    return mixed
