@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from worldjepa.errors import UserError
 from worldjepa.interfaces import Encoder
+from worldjepa.nn.init import initialise
 from worldjepa.types import Grid, Tokens
 
 SMALLEST = 8
@@ -36,7 +37,9 @@ class OneVector(Encoder):
             UserError: the frames have another shape.
         """
         if tuple(obs_shape[1:]) != self.frame:
-            raise UserError(f"the encoder was built for frames of {self.frame}, not {tuple(obs_shape[1:])}")
+            raise UserError(
+                f"the encoder was built for frames of {self.frame}, not {tuple(obs_shape[1:])}: see arch.channels and arch.size"
+            )
         return Grid(obs_shape[0])
 
     def forward(self, obs: Tensor | Tokens, keep: Int[Tensor, "B C K"] | None = None) -> Tokens:
@@ -83,6 +86,7 @@ class ConvFrames(OneVector):
             channels, width, size = width, 2 * width, size // 2
         head = [nn.Linear(channels * size**2, hidden), nn.GELU(), nn.Linear(hidden, dim)]
         self.net = nn.Sequential(*layers, nn.Flatten(), *head)
+        initialise(self, "xavier")
 
     def vectors(self, frames: Num[Tensor, "R C H W"]) -> Float[Tensor, "R {self.dim}"]:
         """The vector of each picture; uint8 is scaled to [0, 1]."""
@@ -113,6 +117,7 @@ class StateFrames(OneVector):
         self.dim, self.frame = dim, (state_dim,)
         layers = [nn.Linear(state_dim, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, dim)]
         self.net = nn.Sequential(*layers)
+        initialise(self, "xavier")
 
     def vectors(self, frames: Float[Tensor, "R S"]) -> Float[Tensor, "R {self.dim}"]:
         """The vector of each state."""

@@ -5,10 +5,11 @@ It is batched, deterministic in its seeds and needs NumPy alone; `modalities.tra
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64, Shaped
+from jaxtyping import Bool, Float, Float64, Int64, Shaped, UInt8
 from numpy import ndarray
 
 from modalities.trajectory.geometry import CLEARANCE, move, shortest_way
@@ -26,6 +27,8 @@ START, DOTS, DRIFT, GOAL = 1, 2, 3, 4
 
 NEAR = 8.0
 """Tasks of the kind `near` take at most this many steps."""
+HELD_OUT = 1 << 40
+"""Where the seeds of tasks begin: far from those of episodes."""
 TRIES = 200
 """Draws for a task before its kind counts as impossible in a layout."""
 
@@ -69,6 +72,10 @@ class RoomsEnv(Navigable):
         self.low, self.high = np.full(2, -1.0), np.full(2, 1.0)
         self.obs_shape = (CHANNELS, self.size, self.size) if view == "pixels" else (2,)
         self._begin(np.zeros(0, np.int64))
+
+    def settings(self, made_with: Mapping[str, Any]) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {name: getattr(self, name) for name in ("layout", "view", "size", "dots", "stride", "reach")}
 
     def reset(self, seeds: Int64[ndarray, " B"]) -> Shaped[ndarray, "B ..."]:
         """Begin B worlds with their points anywhere and return what is observed."""
@@ -114,6 +121,11 @@ class RoomsEnv(Navigable):
             return state.astype(np.float32)
         return draw(state, self.walls, self.wandering, self.size)
 
+    def backdrop(self, size: int) -> UInt8[ndarray, "B {size} {size} 3"]:
+        """The walls in black on white."""
+        still = draw(self.position, self.walls, self.wandering[:, :0], size)[:, 1]
+        return np.repeat(255 - still[..., None], 3, -1)
+
     def solved(self, goal: Float64[ndarray, "B 2"]) -> Bool[ndarray, " B"]:
         """Whether each point is within `reach` of its goal."""
         near: Bool[ndarray, " B"] = np.linalg.norm(self.position - goal, axis=-1) < self.reach
@@ -138,7 +150,7 @@ class RoomsEnv(Navigable):
             raise unknown("kind of tasks", kind, get_args(Kind))
         found: list[Task] = []
         for draw_number in range(TRIES):
-            seeds = np.int64(seed) * 1_000_003 + np.arange(count, dtype=np.int64) + draw_number * count
+            seeds = HELD_OUT + seed * 1_000_003 + np.arange(count, dtype=np.int64) + draw_number * count
             world = RoomsEnv(self.layout, "state", dots=0, stride=self.stride, reach=self.reach)
             world.reset(seeds)
             goal = free(uniform(seeds, GOAL, count=2), world.walls)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64, Shaped
+from jaxtyping import Bool, Float, Int64, Shaped, UInt8
 from numpy import ndarray
 
 
@@ -39,6 +39,10 @@ class Environment(ABC):
     def step(self, actions: Float[ndarray, "B A"]) -> Shaped[ndarray, "B ..."]:
         """Act once in every world and return what is observed then."""
 
+    def settings(self, made_with: Mapping[str, Any]) -> dict[str, Any]:
+        """Of what an environment was made with, that which makes its worlds what they are. By default all of it."""
+        return dict(made_with)
+
     def state(self) -> Float[ndarray, "B S"] | None:
         """What the worlds tell of themselves besides: proprioception. By default nothing."""
         return None
@@ -66,6 +70,10 @@ class Navigable(Environment):
     @abstractmethod
     def imagine(self, state: Float[ndarray, "B S"]) -> Shaped[ndarray, "B ..."]:
         """What would be observed in the present worlds in other states, such as their goals."""
+
+    @abstractmethod
+    def backdrop(self, size: int) -> UInt8[ndarray, "B {size} {size} 3"]:
+        """A picture of each world without what moves in it; the first two numbers of a state are x and y on it, from 0 to 1."""
 
     @abstractmethod
     def tasks(self, kind: str, count: int, seed: int) -> list[Task]:
