@@ -126,14 +126,14 @@ def test_reachability_learns_steps_and_not_distances() -> None:
     angle = turn + time
     states = torch.stack([angle.cos(), angle.sin()], -1)[:, :, None]  # [E, T, 1, 2]
     cost = Reachability(2, 64)
-    losses = cost.fit(states, rng(1), steps=300, batch=256)
+    losses = cost.fit(states, rng(1), steps=400, batch=256)
     assert sum(losses[-20:]) < 0.3 * sum(losses[:20])
     here = states[:, 10]
     cost.requires_grad_(False)
     steps = [float(cost.log_steps(here, states[:, 10 + gap]).mean()) for gap in (1, 5, 15, 29)]
     assert steps == sorted(steps)
     back = float(cost.log_steps(here, states[:, 5]).mean())
-    assert back > steps[2]
+    assert back > steps[1] + 0.3
     assert steps[1] == pytest.approx(math.log(6), abs=0.5)
     with pytest.raises(UserError, match="2 episodes of 2 frames"):
         cost.fit(states[:1], rng())

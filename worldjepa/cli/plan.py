@@ -73,7 +73,7 @@ def run(words: Sequence[str]) -> int:
 
     wanted = Wanted(
         tasks=tasks,
-        count=whole(own, "count") or 32,
+        number=whole(own, "count") or 32,
         budget=whole(own, "budget"),
         planner=chosen["planner"],
         samples=whole(own, "samples"),

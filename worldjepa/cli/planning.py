@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from worldjepa.cli.measure import replace
@@ -59,7 +60,7 @@ class Wanted(NamedTuple):
     """What the words ask for; see `worldjepa plan --help`."""
 
     tasks: str
-    count: int
+    number: int
     budget: int | None
     planner: str
     samples: int | None
@@ -114,14 +115,8 @@ def plan(
         for name, actor in actors.items():
             task = bar.add_task(name, total=tasks.budget)
             began = time.perf_counter()
-            outcomes[name] = carry_out(
-                environment,
-                actor,
-                tasks.tasks,
-                tasks.budget,
-                wanted.whole,
-                lambda done, t=task: bar.update(t, completed=done),
-            )
+            step = partial(_advance, bar, task)
+            outcomes[name] = carry_out(environment, actor, tasks.tasks, tasks.budget, wanted.whole, step)
             if actor is agent:
                 found["seconds_per_plan"] = (time.perf_counter() - began) / max(1, len(agent.plans))
             bar.update(task, completed=tasks.budget)
@@ -139,6 +134,10 @@ def plan(
         draw(out, environment, tasks, outcomes[next(iter(actors))], agent, probe)
         console.print(f"plan.json, tasks.json, episodes.png and episode.gif are in {out}")
     return 0
+
+
+def _advance(bar: Progress, task: TaskID, done: int) -> None:
+    bar.update(task, completed=done)
 
 
 def opened(
@@ -175,11 +174,11 @@ def chosen_tasks(wanted: Wanted, environment: Navigable, made_with: dict[str, An
         UserError: the file is damaged, or its tasks are of another world.
     """
     if not wanted.tasks.endswith(".json"):
-        drawn = environment.tasks(wanted.tasks, wanted.count, wanted.seed)
+        drawn = environment.tasks(wanted.tasks, wanted.number, wanted.seed)
         return TaskSet(wanted.tasks, wanted.budget or BUDGET, made_with, drawn)
     tasks = read_tasks(Path(wanted.tasks).expanduser())
     check_tasks(tasks, environment, made_with, wanted.tasks)
-    return tasks._replace(tasks=tasks.tasks[: wanted.count], budget=wanted.budget or tasks.budget)
+    return tasks._replace(tasks=tasks.tasks[: wanted.number], budget=wanted.budget or tasks.budget)
 
 
 def make_agent(model: WorldModel, environment: Navigable, wanted: Wanted) -> Agent:
@@ -263,9 +262,8 @@ def in_words(found: dict[str, Any]) -> str:
     if "open_loop_error" in found:
         errors = ", ".join(f"{error:.3f} after {horizon}" for horizon, error in found["open_loop_error"].items())
         lines.append(f"error of the imagined state without looking: {errors} steps")
-    lines.append(
-        f"{found['seconds_per_plan']:.2f} s per plan for all tasks at once; evaluations are per task until it is solved"
-    )
+    seconds = found["seconds_per_plan"]
+    lines.append(f"{seconds:.2f} s per plan for all tasks at once; evaluations are per task, until it is solved")
     return "\n".join(lines)
 
 

@@ -45,6 +45,7 @@ def scene(backdrop: UInt8[ndarray, "size size 3"], story: Story, step: int | Non
     for state, colour in ((story.path[0], START), (story.goal, GOAL), (story.path[last], REAL)):
         ((x, y),) = place(state[None])
         pen.ellipse((x - DOT, y - DOT, x + DOT, y + DOT), fill=colour)
+    pen.rectangle((0, 0, size - 1, size - 1), outline=START)
     return image
 
 
