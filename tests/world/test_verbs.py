@@ -91,6 +91,7 @@ def test_plan(
     monkeypatch.setattr(planning, "PROBED", 50)
     monkeypatch.setattr(planning, "ASTRAY", 5)
     monkeypatch.setattr(planning, "WATCHED", 6)
+    monkeypatch.setattr(planning, "FITTED", 40)
     out = tmp_path / "out"
     command = ["plan", f"checkpoint={run}", "count=3", "budget=7", "horizon=4", "execute=2", f"out={out}", *words]
     assert main(command) == 0
@@ -104,8 +105,9 @@ def test_plan(
         assert row["success"] == np.mean([first >= 0 for first in row["first"]])
     assert found["actors"][names[0]]["evaluations"] > 0
     assert set(found["open_loop_error"]) == {"10", "30", "60"}
-    assert Image.open(out / "episodes.png").size == (3 * 196 - 4, 192)
-    assert getattr(Image.open(out / "episode.gif"), "n_frames", 1) >= 2
+    with Image.open(out / "episodes.png") as sheet, Image.open(out / "episode.gif") as film:
+        assert sheet.size == (3 * 196 - 4, 192)
+        assert getattr(film, "n_frames", 1) >= 2
     # The same tasks from the file give the same numbers.
     again = [word for word in command if not word.startswith(("tasks=", "out="))]
     assert main([*again, f"tasks={out / 'tasks.json'}", f"out={tmp_path / 'again'}"]) == 0

@@ -47,6 +47,8 @@ ASTRAY = 200
 """Episodes in which it is."""
 WATCHED = 200
 """Episodes that a reachability cost or a bank of actions is made from."""
+FITTED = 1_500
+"""Steps in which a reachability cost is fitted."""
 STRETCH = 10
 """Steps of a stretch of actions in a bank."""
 SHOWN = 16
@@ -197,7 +199,7 @@ def make_agent(model: WorldModel, environment: Navigable, wanted: Wanted) -> Age
         states = torch.stack([encoded(model, episode.observations[:: spec.repeat]) for episode in watched])
         torch.manual_seed(wanted.seed)
         cost = Reachability(states.shape[-1] * states.shape[-2], reduce=wanted.reduce)  # type: ignore[arg-type]
-        cost.fit(states, torch.Generator().manual_seed(wanted.seed))
+        cost.fit(states, torch.Generator().manual_seed(wanted.seed), FITTED)
         cost.requires_grad_(False)
     else:
         cost = LatentDistance(wanted.cost, wanted.reduce)  # type: ignore[arg-type]
