@@ -32,6 +32,7 @@ OWN = {
     **{f"data={name}": ["data.path={tmp}/list.csv"] for name in GROUPS["data"] if name.startswith("video_list")},
     "data=episodes": ["data.root={tmp}"],
     "preset=reference_trajectory": ["data.root={tmp}"],
+    **{f"arch={name}": ["modality=trajectory"] for name in GROUPS["arch"] if name.endswith("_frames")},
     **{f"predictor={name}": ["modality=trajectory"] for name in ("residual_mlp", "recurrent", "causal_vit")},
     **{f"objective={name}": ["modality=trajectory"] for name in ("world_sigreg", "world_vicreg")},
     **{f"method={name}": ["modality=trajectory"] for name in GROUPS["method"] if name.startswith("world_")},
