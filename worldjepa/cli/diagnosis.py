@@ -209,4 +209,4 @@ def _together(torch: str) -> str:
     minor = min(max(minor, 11), 13)
     vision, audio = (".".join(map(str, _companion(name, f"{major}.{minor}"))) for name in ("torchvision", "torchaudio"))
     wanted = f"'torch=={major}.{minor}.*' 'torchvision=={vision}.*' 'torchaudio=={audio}.*'"
-    return f"python -m pip install --force-reinstall {wanted}  # from one index: --index-url for a special build"
+    return f"python -m pip install --force-reinstall {wanted}  # all three from one place"
