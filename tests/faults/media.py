@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import random
 import struct
 import zlib
 from collections.abc import Callable
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from faults.mixed import mixed
 
 
 def picture(mode: str, side: int = 40, seed: int = 0) -> Image.Image:
@@ -137,16 +138,4 @@ def tiff(width: int, rows: int) -> bytes:
 
 def corrupt_images(folder: Path, good: int, seed: int = 0, each: int = 3) -> dict[str, str]:
     """Write `good` sound images of all kinds and `each` of every unusable kind; return the unusable ones with their kind."""
-    chance = random.Random(seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    kinds = list(ODD)
-    for index in range(good):
-        kind = kinds[index % len(kinds)]
-        (folder / f"{chance.randrange(10**6):06d}-{index}-{kind}").write_bytes(ODD[kind](index))
-    bad = {}
-    for kind, make in BAD.items():
-        for index in range(each):
-            name = f"{chance.randrange(10**6):06d}-bad{index}-{kind}"
-            (folder / name).write_bytes(make(index))
-            bad[name] = kind
-    return bad
+    return mixed(folder, ODD, BAD, good, seed, each)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-import random
 import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import soundfile
+
+from faults.mixed import mixed
 
 RATE = 16_000
 
@@ -91,16 +92,4 @@ BAD: dict[str, Callable[[int], bytes]] = {
 
 def corrupt_sounds(folder: Path, good: int, seed: int = 0, each: int = 2) -> dict[str, str]:
     """Write `good` sound files of all kinds and `each` of every unusable kind; return the unusable ones with their kind."""
-    chance = random.Random(seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    kinds = list(ODD)
-    for index in range(good):
-        kind = kinds[index % len(kinds)]
-        (folder / f"{chance.randrange(10**6):06d}-{index}-{kind}").write_bytes(ODD[kind](index))
-    bad = {}
-    for kind, make in BAD.items():
-        for index in range(each):
-            name = f"{chance.randrange(10**6):06d}-bad{index}-{kind}"
-            (folder / name).write_bytes(make(index))
-            bad[name] = kind
-    return bad
+    return mixed(folder, ODD, BAD, good, seed, each)
