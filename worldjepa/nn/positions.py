@@ -73,12 +73,6 @@ class SinCos(Positions):
         return tokens.x + sincos(tokens.pos, tokens.x.shape[-1], self.axes).to(tokens.x.dtype)
 
 
-def aligned(lattice: Grid, grid: Grid, device: torch.device | str | None = None) -> Float[Tensor, "N 3"]:
-    """Where the cells of a grid stand on a lattice that covers the same observation: centres on centres."""
-    scale = torch.tensor([own / other for own, other in zip(lattice, grid, strict=True)], device=device)
-    return (grid.pos(device) + 0.5) * scale - 0.5
-
-
 def check_axes(axes: str) -> None:
     """Raise `UserError` unless `axes` names one or more of t, h and w, each once."""
     if any(axis not in AXES for axis in axes) or not axes or len(set(axes)) != len(axes):
@@ -108,11 +102,55 @@ def sincos(pos: Float[Tensor, "*b N 3"], dim: int, axes: str = "wh") -> Float[Te
     return code.expand(pos.shape[0], *code.shape[1:]) if expanded(pos) else code
 
 
-@final
-class Table(Positions):
-    """A position code that is stored at the nodes of a lattice and bicubic between them, as released weights bring it.
+class Stored(Positions):
+    """A position code that is stored at the nodes of a lattice, as released weights bring it.
 
     It begins as the formula's code. Coordinates are in units of its own lattice; beyond its border it continues the border.
+
+    Args:
+        lattice: where it is stored.
+        dim: width of the code.
+        axes: the axes that the formula names, in order.
+
+    Raises:
+        UserError: a number is not positive.
+    """
+
+    table: Tensor
+
+    def __init__(self, lattice: Grid, dim: int, axes: str) -> None:
+        super().__init__()
+        if min(*lattice, dim) < 1:
+            raise UserError(
+                f"times, height, width and dim must be at least 1: times={lattice.t}, height={lattice.h}, width={lattice.w}, "
+                f"dim={dim}"
+            )
+        self.lattice, self.dim = lattice, dim
+        self.register_buffer("table", sincos(lattice.pos(), dim, axes))
+
+    @abstractmethod
+    def forward(self, pos: Float[Tensor, "*b N 3"]) -> Float[Tensor, "*b N {self.dim}"]:
+        """The code at these coordinates; at the nodes exactly what is stored."""
+
+    def check(self, dim: int, heads: int) -> None:
+        """The stored code is of one width."""
+        if dim != self.dim:
+            raise UserError(f"the stored position code has width {self.dim}, not {dim}")
+
+    def coordinates(self, grid: Grid, device: torch.device | str | None = None) -> Float[Tensor, "N 3"]:
+        """Where the cells of a grid that covers the same observation stand on this lattice: centres on centres."""
+        scale = torch.tensor([own / other for own, other in zip(self.lattice, grid, strict=True)], device=device)
+        return (grid.pos(device) + 0.5) * scale - 0.5
+
+    def added(self, tokens: Tokens) -> Float[Tensor, "*b N D"]:
+        """The tokens' values with the code added."""
+        code: Tensor = self(tokens.pos)
+        return tokens.x + code.to(tokens.x.dtype)
+
+
+@final
+class Table(Stored):
+    """A position code that is stored at the nodes of a lattice of rows and columns, and bicubic between them; see `Stored`.
 
     Args:
         height: rows of the lattice.
@@ -123,29 +161,8 @@ class Table(Positions):
         UserError: a number is not positive.
     """
 
-    table: Tensor
-
     def __init__(self, height: int, width: int, dim: int) -> None:
-        super().__init__()
-        if min(height, width, dim) < 1:
-            raise UserError(f"height, width and dim must be at least 1: height={height}, width={width}, dim={dim}")
-        self.lattice = Grid(1, height, width)
-        self.dim = dim
-        self.register_buffer("table", sincos(self.lattice.pos(), dim))
-
-    def check(self, dim: int, heads: int) -> None:
-        """The stored code is of one width."""
-        if dim != self.dim:
-            raise UserError(f"the stored position code has width {self.dim}, not {dim}")
-
-    def coordinates(self, grid: Grid, device: torch.device | str | None = None) -> Float[Tensor, "N 3"]:
-        """Where the cells of a grid that covers the same picture stand on this lattice."""
-        return aligned(self.lattice, grid, device)
-
-    def added(self, tokens: Tokens) -> Float[Tensor, "*b N D"]:
-        """The tokens' values with the code added."""
-        code: Tensor = self(tokens.pos)
-        return tokens.x + code.to(tokens.x.dtype)
+        super().__init__(Grid(1, height, width), dim, "wh")
 
     def forward(self, pos: Float[Tensor, "*b N 3"]) -> Float[Tensor, "*b N {self.dim}"]:
         """The code at these coordinates; at the nodes exactly what is stored.

@@ -8,17 +8,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from worldjepa.errors import UserError
-from worldjepa.nn.positions import Positions, aligned, expanded, sincos
-from worldjepa.types import Grid, Tokens
+from worldjepa.nn.positions import Stored, expanded
+from worldjepa.types import Grid
 
 
 @final
-class Volume(Positions):
-    """A position code that is stored at the nodes of a lattice of times, rows and columns, and trilinear between them.
-
-    It begins as the formula's code, `sincos(..., axes="thw")`. Coordinates are in units of its own lattice; beyond its border
-    it continues the border.
+class Volume(Stored):
+    """A position code that is stored at the nodes of a lattice of times, rows and columns, and trilinear between them; see
+    `Stored`.
 
     Args:
         times: extent of the lattice in time.
@@ -32,31 +29,8 @@ class Volume(Positions):
     Source: V-JEPA (arXiv 2404.08471), whose evaluations at other resolutions interpolate so.
     """
 
-    table: Tensor
-
     def __init__(self, times: int, height: int, width: int, dim: int) -> None:
-        super().__init__()
-        if min(times, height, width, dim) < 1:
-            raise UserError(
-                f"times, height, width and dim must be at least 1: times={times}, height={height}, width={width}, dim={dim}"
-            )
-        self.lattice = Grid(times, height, width)
-        self.dim = dim
-        self.register_buffer("table", sincos(self.lattice.pos(), dim, "thw"))
-
-    def check(self, dim: int, heads: int) -> None:
-        """The stored code is of one width."""
-        if dim != self.dim:
-            raise UserError(f"the stored position code has width {self.dim}, not {dim}")
-
-    def coordinates(self, grid: Grid, device: torch.device | str | None = None) -> Float[Tensor, "N 3"]:
-        """Where the cells of a grid that covers the same clip stand on this lattice."""
-        return aligned(self.lattice, grid, device)
-
-    def added(self, tokens: Tokens) -> Float[Tensor, "*b N D"]:
-        """The tokens' values with the code added."""
-        code: Tensor = self(tokens.pos)
-        return tokens.x + code.to(tokens.x.dtype)
+        super().__init__(Grid(times, height, width), dim, "thw")
 
     def forward(self, pos: Float[Tensor, "*b N 3"]) -> Float[Tensor, "*b N {self.dim}"]:
         """The code at these coordinates; at the nodes exactly what is stored.
