@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from mmap import mmap
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from worldjepa.data import Labels, Observations
+from worldjepa.data.mapped import packed, unpacked
 from worldjepa.errors import UserError
 
 
@@ -58,21 +58,7 @@ class ArrayObservations(Observations):
         return self._fingerprint
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        base: object = self.spectrograms.base
-        # A whole file only: parts of a mapped array are pickled by value, as NumPy does.
-        if isinstance(self.spectrograms, np.memmap) and isinstance(base, mmap):
-            state["spectrograms"] = _MappedFile(str(self.spectrograms.filename))
-        return state
+        return {**self.__dict__, "spectrograms": packed(self.spectrograms)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        values: Any = state["spectrograms"]
-        if isinstance(values, _MappedFile):
-            values = np.load(values.path, mmap_mode="r", allow_pickle=False)
-        self.__dict__.update(state, spectrograms=values)
-
-
-class _MappedFile(NamedTuple):
-    """Stands for a memory-mapped .npy file in a pickle."""
-
-    path: str
+        self.__dict__.update(state, spectrograms=unpacked(state["spectrograms"]))

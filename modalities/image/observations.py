@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import partial
-from mmap import mmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from modalities.image.decode import read_image
 from modalities.image.transforms import centre_view, random_resized_crop
 from worldjepa.data import Labels, Observations
 from worldjepa.data.files import Files
+from worldjepa.data.mapped import packed, unpacked
 from worldjepa.data.paths import Kind, PathTable
 from worldjepa.errors import UserError
 
@@ -136,24 +136,10 @@ class ArrayObservations(Observations):
         return hashlib.sha256(f"{self._fingerprint} {self.shape}".encode()).hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        base: object = self.images.base
-        # A whole file only: parts of a mapped array are pickled by value, as NumPy does.
-        if isinstance(self.images, np.memmap) and isinstance(base, mmap):
-            state["images"] = _MappedFile(str(self.images.filename))
-        return state
+        return {**self.__dict__, "images": packed(self.images)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        images: Any = state["images"]
-        if isinstance(images, _MappedFile):
-            images = np.load(images.path, mmap_mode="r", allow_pickle=False)
-        self.__dict__.update(state, images=images)
-
-
-class _MappedFile(NamedTuple):
-    """Stands for a memory-mapped .npy file in a pickle."""
-
-    path: str
+        self.__dict__.update(state, images=unpacked(state["images"]))
 
 
 def _look(image: Image.Image, view: View, rng: torch.Generator | None) -> UInt8[Tensor, "C H W"]:
