@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from modalities.audio import espeak
-from modalities.audio.frontend import front_end as named
-from modalities.audio.observations import ArrayObservations
 from modalities.audio.speech import VERSION, VOICES, WORDS, speak_words
-from worldjepa.data import DataSource, Labels, ProbeSplits
-from worldjepa.data.cache import Arrays, cached, fingerprint
+from modalities.audio.synthetic import Synthetic
+from worldjepa.data.cache import Arrays, Key
 from worldjepa.errors import UserError
 
-PROBE_SIZES = {"train": 2_400, "val": 600, "test": 1_500}
-"""Sounds in each split for probes."""
 
-
-class Words(DataSource):
+class Words(Synthetic):
     """Twenty spoken words in loud noise, synthesised on first use and cached as spectrograms; see `modalities.audio.speech`.
 
     The factors are word and voice (female or male). Probes are trained on the voices of the training sounds and tested on
@@ -27,19 +23,17 @@ class Words(DataSource):
 
     Needs eSpeak NG, which is free software under the GPL-3: `pip install 'worldjepa[speech]'`.
 
-    Args:
-        front_end: name of the front end, see `modalities.audio.frontend`.
-        frames: length of the spectrograms.
-        count: the number of sounds to learn from.
-        snr: least and largest level of the word over the noise, in decibels.
-        seed: decides every sound, and which voices are held out.
-        cache: where to keep the spectrograms, by default `$WORLDJEPA_HOME/datasets`.
+    The arguments are those of `Synthetic`; while it lasts the word is `snr` decibels above the noise, and `seed` also decides
+    which voices are held out.
 
     Raises:
         UserError: a value is out of its range, or eSpeak NG is not installed or does not work.
     """
 
-    channels = 1
+    name = "words"
+    version = VERSION
+    classes: ClassVar = {"word": WORDS, "voice": list(VOICES)}
+    probe_sizes: ClassVar = {"train": 2_400, "val": 600, "test": 1_500}
 
     def __init__(
         self,
@@ -50,15 +44,7 @@ class Words(DataSource):
         seed: int = 0,
         cache: str | None = None,
     ):
-        if min(frames, count) < 1:
-            raise UserError(f"frames and count must be at least 1: frames={frames}, count={count}")
-        if len(snr) != 2 or not snr[0] <= snr[1]:
-            raise UserError(f"snr must be two levels in decibels, the lower one first: {list(snr)}")
-        if seed < 0:
-            raise UserError(f"seed must not be negative: {seed}")
-        self.front_end = named(front_end)
-        self.frames, self.count, self.seed, self.cache = int(frames), int(count), int(seed), cache
-        self.snr = (float(snr[0]), float(snr[1]))
+        super().__init__(front_end, frames, count, snr, seed, cache)
         if not espeak.is_installed():
             raise UserError(f"data=words is spoken by eSpeak NG, which is not installed: pip install '{espeak.EXTRA}'")
         try:
@@ -66,33 +52,12 @@ class Words(DataSource):
         except espeak.EspeakError as error:
             raise UserError(f"data=words cannot be spoken: {error}") from error
 
-    def train(self) -> ArrayObservations:
-        """The sounds to learn from."""
-        return self._split("train", self.count)
+    def made_with(self) -> Key:
+        """The version of the synthesiser."""
+        return {"espeak": self.espeak}
 
-    def probe(self) -> ProbeSplits:
-        """Labelled splits; the voices for validation and for testing are heard in no other."""
-        return ProbeSplits(*(self._split(f"probe_{name}", count) for name, count in PROBE_SIZES.items()))
-
-    def _split(self, split: str, count: int) -> ArrayObservations:
-        key = {
-            "set": "words",
-            "version": VERSION,
-            "espeak": self.espeak,
-            "front_end": repr(self.front_end),
-            "frames": self.frames,
-            "low": self.snr[0],
-            "high": self.snr[1],
-            "seed": self.seed,
-            "split": split,
-            "count": count,
-        }
-        arrays = cached("words", key, lambda: self._make(split, count), self.cache)
-        classes = {"word": list(WORDS), "voice": list(VOICES)}
-        factors = {name: Labels(np.array(arrays[f"label_{name}"], np.int64), names) for name, names in classes.items()}
-        return ArrayObservations(arrays["spectrograms"], factors, fingerprint(key))
-
-    def _make(self, split: str, count: int) -> Arrays:
+    def make(self, split: str, count: int) -> Arrays:
+        """The words as spectrograms, and their labels."""
         front = self.front_end
         made = np.empty((count, self.frames, front.bins), np.float16)
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from audio.test_audio_training import TOY
 
-from modalities.audio import embedded
+from modalities.audio.data import Textures
 from worldjepa.cli import main
 
 
@@ -16,7 +16,7 @@ def test_the_untrained_encoder_is_the_one_that_training_compared_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLDJEPA_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(embedded, "PROBE_SIZES", {"train": 48, "val": 24, "test": 48})
+    monkeypatch.setattr(Textures, "probe_sizes", {"train": 48, "val": 24, "test": 48})
     words = [
         "preset=quickstart_audio",
         "data.count=32",

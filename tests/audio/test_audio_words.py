@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from audio.test_audio_training import TOY
 
-from modalities.audio import espeak, words
+from modalities.audio import espeak
 from modalities.audio.espeak import EspeakError, Utterance, speak
 from modalities.audio.speech import ACCENTS, SPLITS, VOICES, WORDS, add, noise, plan, speak_words, trimmed, voices
 from modalities.audio.words import Words
@@ -25,7 +25,7 @@ SAID = [Utterance(word, ACCENTS[i], VOICES["female"][i], 150, 50) for i, word in
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder for small sets, few labels each."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(words, "PROBE_SIZES", {"train": 80, "val": 40, "test": 40})
+        patch.setattr(Words, "probe_sizes", {"train": 80, "val": 40, "test": 40})
         yield tmp_path_factory.mktemp("words")
 
 

@@ -19,8 +19,6 @@ import modalities.audio
 import modalities.image
 import modalities.video
 import worldjepa
-from modalities.audio import embedded as sounds_embedded
-from modalities.audio import words
 from modalities.audio.data import ESC50, AudioSet, Sounds, SpeechCommands, Textures, UrbanSound8K, Words
 from modalities.audio.files import SoundFiles
 from modalities.audio.observations import ArrayObservations as Spectrograms
@@ -350,8 +348,11 @@ ALL = [
 
 @pytest.mark.parametrize(("kind", "case"), ALL)
 def test_promises(kind: type, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for source in (embedded, embedded_clips, sounds_embedded, words):
-        monkeypatch.setattr(source, "PROBE_SIZES", {"train": 24, "val": 12, "test": 12})
+    small = {"train": 24, "val": 12, "test": 12}
+    for source in (embedded, embedded_clips):
+        monkeypatch.setattr(source, "PROBE_SIZES", small)
+    for sounds_source in (Textures, Words):
+        monkeypatch.setattr(sounds_source, "probe_sizes", small)
     torch.manual_seed(0)
     part = case.make(tmp_path)
     assert type(part) is kind
