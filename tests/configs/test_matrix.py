@@ -26,6 +26,7 @@ def test_every_pair_of_method_and_modality_has_golden_losses() -> None:
         ("modality=image data=textures", "data=textures is for modality=audio; modality=image takes data=patterns"),
         ("modality=video data=textures", "data=textures is for modality=audio; modality=video takes data=moving"),
         ("modality=video masks=multiblock_official", "masks=multiblock_official is for images"),
+        *((f"modality={modality} data.seed=-1", "data.seed=-1: must be a whole number") for modality in TOY),
         ("modality=audio arch=timm:vit_tiny_patch16_224", "'data.size' not found"),
     ],
 )

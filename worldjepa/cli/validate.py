@@ -50,6 +50,8 @@ def validate(config: DictConfig, supplied: Mapping[str, Collection[str]] | None 
                 f"the configuration has no '{part}': choose an option with {part}=NAME (`worldjepa list {part}`)"
             )
     _check_seed(tree.get("seed"))
+    if "seed" in tree["data"]:
+        _check_seed(tree["data"]["seed"], "data.seed")
     raw = _unresolved(config)
     for part in (*PARTS, *(part for part in SHARED if part in tree)):
         if part == "modality" and "${modality." not in str(raw.get("arch")):
@@ -95,9 +97,9 @@ def _settings(tree: Mapping[str, Any], group: str, kind: type[_T]) -> _T:
     return kind(**{name: tuple(value) if name == "betas" else value for name, value in values.items()})
 
 
-def _check_seed(seed: object) -> None:
+def _check_seed(seed: object, key: str = "seed") -> None:
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise UserError(f"seed={seed}: must be a whole number, 0 or more")
+        raise UserError(f"{key}={seed}: must be a whole number, 0 or more")
 
 
 def _check_tree(node: Any, where: str, supplied: Collection[str], raw: Tree) -> None:
