@@ -190,3 +190,17 @@ def test_terms_are_averaged_over_masks() -> None:
     torch.testing.assert_close(both, (each[0] + each[1]) / 2)
     with pytest.raises(ValueError, match="different terms"):
         mean_terms([{"a": torch.zeros(())}, {"b": torch.zeros(())}])
+
+
+def test_each_of_a_steps_masks_asks_with_a_token_of_its_own() -> None:
+    model = make()
+    model.predictor = MaskTokenViT(16, dim=8, depth=1, heads=HEADS, mask_tokens=2).double()
+    step = batch(0)
+    (only,) = step.masks
+    for masks in (1, 2, 3):
+        model.zero_grad()
+        torch.stack(list(model(step._replace(masks=[only] * masks)).values())).sum().backward()
+        grad = model.predictor.mask_token.grad
+        assert grad is not None
+        asked = grad.flatten(1).abs().sum(1) > 0
+        assert asked.tolist() == [True, masks > 1]
