@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import Literal, final, get_args
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from worldjepa.errors import UserError
+from worldjepa.errors import UserError, unknown
 from worldjepa.interfaces import Objective
 from worldjepa.types import Tokens
 
@@ -98,9 +98,28 @@ class Cosine(Objective):
         return {"cosine": self.weight * apart.square().sum(-1).mean()}
 
 
+Of = Literal["context", "answers"]
+"""Whose statistics a term looks at: mean-pooled contexts, or the answers' tokens, which must then carry a gradient."""
+
+
+def check_of(of: str) -> None:
+    """Raise `UserError` unless this is one of `Of`."""
+    if of not in get_args(Of):
+        raise unknown("objective.of", of, get_args(Of))
+
+
+def samples(of: Of, target: Tokens, context: Tokens) -> Float[Tensor, "N D"]:
+    """The samples that a term takes its statistics over."""
+    if of == "context":
+        return context.x.float().mean(-2).flatten(0, -2)  # [B*C, D]
+    if torch.is_grad_enabled() and not target.x.requires_grad:
+        raise UserError("objective.of=answers needs answers that carry a gradient: choose target=shared")
+    return target.x.float().flatten(0, -2)  # [B*M*Q, D]
+
+
 @final
 class VarianceCovariance(Objective):
-    """The variance and covariance terms of VICReg on the mean-pooled context representations.
+    """The variance and covariance terms of VICReg on the mean-pooled context representations, or on the answers.
 
     The variance term is the mean over features of `max(0, 1 - std)`, the covariance term the sum of the squared
     off-diagonal covariances over the width. Statistics are over the samples of one forward pass.
@@ -108,18 +127,21 @@ class VarianceCovariance(Objective):
     Args:
         variance: weight of the variance term.
         covariance: weight of the covariance term.
+        of: the samples: pooled `context`s, or the tokens of the `answers`.
 
     Source: VICReg (arXiv 2105.04906), section 4.1.
     """
 
-    def __init__(self, variance: float = 1.0, covariance: float = 0.04) -> None:
+    def __init__(self, variance: float = 1.0, covariance: float = 0.04, of: Of = "context") -> None:
         super().__init__()
+        check_of(of)
+        self.of = of
         self.variance = variance
         self.covariance = covariance
 
     def forward(self, pred: Tokens, target: Tokens, context: Tokens, cond: Tokens | None = None) -> dict[str, Tensor]:
         """Return `{"variance": scalar, "covariance": scalar}`."""
-        z = context.x.float().mean(-2).flatten(0, -2)  # [B*C, D]
+        z = samples(self.of, target, context)
         if z.shape[0] < 2:
             raise UserError("variance and covariance need at least 2 samples in a forward pass; raise run.batch_size")
         spread, overlap = variance_covariance(z)

@@ -76,9 +76,7 @@ class EMA(TargetEncoder):
         device = obs.x.device if isinstance(obs, Tokens) else obs.device
         with torch.autocast(device.type, torch.bfloat16) if self.low_precision else nullcontext():
             tokens: Tokens = self.encoder(obs, keep)
-        if not self.normalise:
-            return tokens
-        return Tokens(F.layer_norm(tokens.x.float(), tokens.x.shape[-1:]), tokens.pos)
+        return layer_normed(tokens) if self.normalise else tokens
 
     @torch.no_grad()
     def update(self, encoder: Encoder, step: int) -> dict[str, float]:
@@ -92,3 +90,71 @@ class EMA(TargetEncoder):
     def released(self, encoder: Encoder) -> Encoder:
         """The average: it is what the published models are evaluated with."""
         return self.encoder
+
+
+@final
+class Shared(TargetEncoder):
+    """The encoder itself: its answers carry a gradient, or with `detach` none.
+
+    With a gradient something must keep the representations from collapsing: variance and covariance terms or SIGReg, and where
+    there are actions inverse dynamics.
+
+    Args:
+        encoder: the encoder.
+        detach: stop the gradient at the answers.
+        normalise: layer-norm each answer over its features, without affine parameters.
+        sees: `all` of the observation, or of each target set only the tokens `asked` for; encoders that look at every frame by
+            itself give the same answers for less work.
+
+    Source: with a gradient VICReg (arXiv 2105.04906) and LeWorldModel (arXiv 2603.19312), without SimSiam (arXiv 2011.10566).
+    """
+
+    def __init__(self, encoder: Encoder, detach: bool = False, normalise: bool = False, sees: Sight = "asked") -> None:
+        super().__init__()
+        if sees not in get_args(Sight):
+            raise unknown("target.sees", sees, get_args(Sight))
+        self._theirs = (encoder,)  # in a tuple: it is no part of this one, and its weights are saved once
+        self.detach = detach
+        self.normalise = normalise
+        self.sees = sees
+
+    def forward(self, obs: Tensor | Tokens, masks: list[Masks]) -> list[Tokens]:
+        """The answers at each mask's target tokens, x `[B, M, Q, D]`."""
+        (encoder,) = self._theirs
+        with torch.no_grad() if self.detach else nullcontext():
+            if self.sees == "asked":
+                answers = [encoder(obs, mask.target) for mask in masks]
+            else:
+                whole: Tokens = encoder(obs)
+                answers = [whole.select(mask.target) for mask in masks]
+        return [layer_normed(answer) for answer in answers] if self.normalise else answers
+
+
+@final
+class Frozen(TargetEncoder):
+    """The encoder itself, which this freezes: neither contexts nor answers ever move, and only the predictor learns.
+
+    The encoder's weights come from elsewhere: `run.init_from=`.
+
+    Args:
+        encoder: the encoder; its parameters stop asking for gradients.
+        normalise: layer-norm each answer over its features, without affine parameters (V-JEPA 2-AC).
+        sees: see `Shared`.
+
+    Source: DINO-WM (arXiv 2411.04983), V-JEPA 2-AC (arXiv 2506.09985).
+    """
+
+    def __init__(self, encoder: Encoder, normalise: bool = False, sees: Sight = "asked") -> None:
+        super().__init__()
+        encoder.requires_grad_(False)
+        self.answers = Shared(encoder, True, normalise, sees)
+
+    def forward(self, obs: Tensor | Tokens, masks: list[Masks]) -> list[Tokens]:
+        """The answers at each mask's target tokens, x `[B, M, Q, D]`."""
+        answers: list[Tokens] = self.answers(obs, masks)
+        return answers
+
+
+def layer_normed(tokens: Tokens) -> Tokens:
+    """The tokens in float32, each normed over its features, without affine parameters."""
+    return Tokens(F.layer_norm(tokens.x.float(), tokens.x.shape[-1:]), tokens.pos)

@@ -26,6 +26,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from worldjepa.data import DataSource, Observations
+from worldjepa.data.views import Conditioned, View
 from worldjepa.interfaces import Encoder, MaskSampler, Objective, Predictor, TargetEncoder, Tokenizer
 from worldjepa.types import Grid, Masks, Tokens
 
@@ -44,6 +45,9 @@ __all__ = [
 
 GRIDS = (Grid(1, 14, 14), Grid(1, 16, 16), Grid(1, 8, 8))
 """What samplers are asked to draw on, unless told otherwise."""
+
+PLANE = Grid(1, 4, 4)
+"""Where predictions, answers and contexts of objectives stand, unless told otherwise."""
 
 Module = TypeVar("Module", bound=nn.Module)
 Run = Callable[[Any], list[Tensor]]
@@ -231,7 +235,12 @@ def check_tokenizer(tokenizer: Tokenizer, *, obs: Tensor) -> None:
 
 
 def check_encoder(
-    encoder: Encoder, *, obs: Tensor | Tokens, footprint: Int[Tensor, "*obs"] | None = None, compiled: bool = True
+    encoder: Encoder,
+    *,
+    obs: Tensor | Tokens,
+    footprint: Int[Tensor, "*obs"] | None = None,
+    causal: bool = False,
+    compiled: bool = True,
 ) -> None:
     """Check the promises of an encoder.
 
@@ -240,6 +249,7 @@ def check_encoder(
         obs: observations `[B, ...]`, or tokens of the level below.
         footprint: for each value of one observation, the token that it belongs to; by default the axes of the grid are
             laid over the last axes of the observation.
+        causal: nothing that happens later changes what represents a time.
         compiled: also compare with the compiled encoder, which takes seconds.
     """
     subject, encoder = Subject(encoder), _copied(encoder)
@@ -260,6 +270,8 @@ def check_encoder(
         grid = Grid(n) if isinstance(obs, Tokens) else encoder.grid(obs.shape[1:])
         footprint = _default_footprint(grid, values.shape[1:], isinstance(obs, Tokens))
     _check_visibility(subject, encoder, obs, keep, kept.x, footprint)
+    if causal:
+        _check_causal_encoder(subject, encoder, obs, whole, footprint)
 
     backwards = encoder(obs, keep.flip(-1))
     subject.close(
@@ -297,6 +309,18 @@ def _check_visibility(
     subject.differ([before[:, 1]], [second[:, 1]], "what is seen has influence", "changing a set leaves it as it was")
 
 
+def _check_causal_encoder(
+    subject: Subject, encoder: Encoder, obs: Tensor | Tokens, whole: Tokens, footprint: Tensor
+) -> None:
+    time = whole.pos[0, :, 0]
+    for first in sorted(set(time.tolist()))[1:]:
+        moved = encoder(_changed(obs, (time >= first)[footprint].expand(len(whole.x), *footprint.shape)))
+        earlier = time < first
+        promise = "the future has no influence on the past"
+        why = f"what happens from time {int(first)} on changes what represents earlier times"
+        subject.close([whole.x[:, earlier]], [moved.x[:, earlier]], promise, why)
+
+
 def _default_footprint(grid: Grid, shape: Sequence[int], tokens: bool) -> Int[Tensor, "*obs"]:
     """The token of each value: the used axes of the grid are laid over the last axes of an observation."""
     if tokens:
@@ -322,6 +346,7 @@ def check_predictor(
     grid: Grid = GRIDS[-1],
     cond: Tokens | None = None,
     apart: bool = True,
+    causal: bool = False,
     compiled: bool = True,
 ) -> None:
     """Check the promises of a predictor.
@@ -333,9 +358,16 @@ def check_predictor(
         grid: the lattice that contexts and queries stand on, at least 12 tokens.
         cond: what the prediction is conditioned on, for a batch of 2.
         apart: every target set is answered from a context of its own and by itself; otherwise all from the one context.
+        causal: nothing that is seen or done at a time or later changes what is answered for that time; contexts and questions
+            are whole frames of the grid, at least 6, and begin with the first.
         compiled: also compare with the compiled predictor, which takes seconds.
     """
     subject, predictor = Subject(predictor), _copied(predictor)
+    if causal:
+        _check_causal(subject, predictor, dim, grid, cond)
+        context, query = _frames(grid, dim)
+        _check_answers(subject, predictor, context, query, cond, compiled)
+        return
     order = torch.stack([torch.randperm(grid.size, generator=_generator(7 + row)) for row in range(4)]).view(2, 2, -1)
     pos = grid.pos()
     context = Tokens(torch.randn(2, 2, 4, dim, generator=_generator(1)), pos[order[..., :4]])  # [B, C, K, D], C = M = 2
@@ -360,6 +392,13 @@ def check_predictor(
         elsewhere = torch.cat([query[..., :1, :].flip(1), query[..., 1:, :]], -2)
         moved = predictor(context, elsewhere, cond).x
         subject.differ([answer.x], [moved], "the position is the question", "other positions, the same answers")
+    _check_answers(subject, predictor, context, query, cond, compiled)
+
+
+def _check_answers(
+    subject: Subject, predictor: Predictor, context: Tokens, query: Tensor, cond: Tokens | None, compiled: bool
+) -> None:
+    answer = predictor(context, query, cond)
     flipped = predictor(context, query.flip(-2), cond).x.flip(-2)
     subject.close([answer.x], [flipped], "the order of questions is the order of answers", "flipping them changes more")
     part = None if cond is None else Tokens(cond.x[:1], cond.pos[:1])
@@ -374,6 +413,50 @@ def check_predictor(
     _check_low_precision(subject, predictor, run)
     if compiled:
         _check_compiled(subject, predictor, run)
+
+
+def _check_causal(subject: Subject, predictor: Predictor, dim: int, grid: Grid, cond: Tokens | None) -> None:
+    context, query = _frames(grid, dim)
+    answer = predictor(context, query, cond)
+    subject.shape(answer.x, (*query.shape[:3], dim), "an answer to every question", "x")
+    subject.same([answer.pos], [query], "answers stand where they were asked", "pos is not the query")
+    first = Tokens(context.x[:, :1], context.pos[:, :1])
+    repeated = Tokens(first.x.expand_as(context.x), first.pos.expand_as(context.pos))
+    subject.close(
+        [predictor(first, query, cond).x],
+        [predictor(repeated, query, cond).x],
+        "one context serves all targets",
+        "C = 1 and the same context repeated M times differ",
+    )
+    x = torch.cat([context.x[:, :1], _other(context.x[:, 1:])], 1)
+    moved = predictor(Tokens(x, context.pos), query, cond).x
+    subject.close(
+        [answer.x[:, 0]], [moved[:, 0]], "target sets are answered apart", "another set's context has influence"
+    )
+    for time in range(1, grid.t):
+        later = Tokens(torch.where(context.pos[..., :1] >= time, _other(context.x), context.x), context.pos)
+        acting = (
+            cond if cond is None else cond._replace(x=torch.where(cond.pos[..., :1] >= time, _other(cond.x), cond.x))
+        )
+        moved, up_to = predictor(later, query, acting).x, query[..., 0] <= time
+        promise = "the future has no influence on the past"
+        why = f"what is seen or done from time {time} on changes answers for times up to it"
+        subject.close([answer.x[up_to]], [moved[up_to]], promise, why)
+    before = Tokens(torch.where(context.pos[..., :1] == 0, _other(context.x), context.x), context.pos)
+    moved = predictor(before, query, cond).x
+    subject.differ([answer.x], [moved], "what is seen has influence", "another first frame, the same answers")
+    if cond is not None:
+        done = predictor(context, query, cond._replace(x=_other(cond.x))).x
+        subject.differ([answer.x], [done], "what is done has influence", "other actions, the same answers")
+
+
+def _frames(grid: Grid, dim: int) -> tuple[Tokens, Tensor]:
+    """Contexts of the frames 0, 1 and 3 and of 0, 2 and 3, with all frames but the first as questions, in any order."""
+    pos = grid.pos().view(grid.t, -1, 3)
+    seen = torch.stack([pos[[0, 1, 3]], pos[[0, 2, 3]]]).flatten(1, 2).expand(2, -1, -1, -1)  # [B, C, K, 3]
+    asked = pos[1:].flatten(0, 1)  # [Q, 3]
+    order = torch.stack([torch.randperm(len(asked), generator=_generator(7 + row)) for row in range(4)]).view(2, 2, -1)
+    return Tokens(torch.randn(*seen.shape[:3], dim, generator=_generator(1)), seen), asked[order]
 
 
 def _check_sets_apart(
@@ -474,9 +557,10 @@ def check_objective(
     objective: Objective,
     *,
     dim: int = 8,
-    gradient: Literal["pred", "context"] = "pred",
+    gradient: Literal["pred", "target", "context"] = "pred",
     zero: bool = False,
     cond: Tokens | None = None,
+    grid: Grid = PLANE,
 ) -> None:
     """Check the promises of an objective.
 
@@ -486,15 +570,19 @@ def check_objective(
         gradient: what the objective trains.
         zero: every term is zero where prediction and answer agree.
         cond: what the prediction was conditioned on, for a batch of 4.
+        grid: the lattice whose first 3 places are asked for and whose next 5 are seen.
     """
     subject, objective = Subject(objective), _copied(objective)
-    pos = Grid(1, 4, 4).pos()
+    pos = grid.pos()
     pred = Tokens(torch.randn(4, 2, 3, dim, generator=_generator(0)), pos[:3].expand(4, 2, -1, -1))
     target = Tokens(torch.randn(4, 2, 3, dim, generator=_generator(1)), pred.pos)
+    target.x.requires_grad_(gradient == "target")
     context = Tokens(torch.randn(4, 1, 5, dim, generator=_generator(2)), pos[3:8].expand(4, 1, -1, -1))
-    before = [pred.x.clone(), target.x.clone(), context.x.clone()]
+    before = [part.x.detach().clone() for part in (pred, target, context)]
     terms = objective(pred, target, context, cond)
-    subject.same(before, [pred.x, target.x, context.x], "leaves its inputs alone", "an input was changed in place")
+    subject.same(
+        before, [pred.x, target.x.detach(), context.x], "leaves its inputs alone", "an input was changed in place"
+    )
 
     subject.holds(
         isinstance(terms, dict) and len(terms) > 0, "named terms", f"returned {type(terms).__name__} {terms!r}"
@@ -505,14 +593,13 @@ def check_objective(
         number = float(value.detach())
         subject.holds(math.isfinite(number), "terms are finite", f"'{name}' is {number}")
 
-    def loss(x: Tensor) -> list[Tensor]:
-        if gradient == "pred":
-            terms = objective(Tokens(x, pred.pos), target, context, cond)
-        else:
-            terms = objective(pred, target, Tokens(x, context.pos), cond)
-        return list(terms.values())
+    values = {"pred": pred, "target": target, "context": context}
 
-    _check_gradient_to(subject, gradient, pred.x if gradient == "pred" else context.x, loss)
+    def loss(x: Tensor) -> list[Tensor]:
+        given = {**values, gradient: values[gradient]._replace(x=x)}
+        return list(objective(given["pred"], given["target"], given["context"], cond).values())
+
+    _check_gradient_to(subject, gradient, values[gradient].x.detach(), loss)
     if zero:
         same = objective(Tokens(target.x.clone(), pred.pos), target, context, cond)
         wrong = {name: value.item() for name, value in same.items() if bool(value != 0)}
@@ -530,23 +617,28 @@ def check_observations(observations: Observations, *, count: int = 8) -> None:
     subject.holds(n > 0, "holds samples", "its length is 0")
     indices = sorted({round(place) for place in np.linspace(0, n - 1, min(count, n))})
     revived = _pickled(subject, observations)
-    dtype = observations.observe(0).dtype
+    dtype = _plain(observations.observe(0))[0].dtype
+    kinds = {type(observations.observe(index)) for index in indices}
+    names = sorted(kind.__name__ for kind in kinds)
+    subject.holds(len(kinds) == 1, "all samples come with a condition, or none", f"they are {names}")
     for index in indices:
         plain, seen = _observe(subject, observations, index), _observe(subject, observations, index, seed=index)
-        for view in (plain, seen):
+        for view in (plain[0], seen[0]):
             subject.shape(view, tuple(observations.shape), "observations have the set's shape", f"sample {index}")
             subject.holds(
                 view.dtype == dtype, "all observations have one dtype", f"sample {index} is {view.dtype}, not {dtype}"
             )
-        kept = plain.clone(), seen.clone()
-        for view in (plain, seen):
-            view.zero_()  # what was handed out belongs to the caller
+        kept = [part.clone() for part in plain], [part.clone() for part in seen]
+        for part in (*plain, *seen):
+            part.zero_()  # what was handed out belongs to the caller
         again = _observe(subject, observations, index), _observe(subject, observations, index, seed=index)
         why = f"sample {index} differs when asked again"
-        subject.same(kept[:1], again[:1], "the plain view is always the same", why)
-        subject.same(kept[1:], again[1:], "same generator, same view", why)
+        subject.same(kept[0], again[0], "the plain view is always the same", why)
+        subject.same(kept[1], again[1], "same generator, same view", why)
         theirs = _observe(subject, revived, index), _observe(subject, revived, index, seed=index)
-        subject.same(kept, theirs, "pickles", f"sample {index} of a pickled copy differs")
+        subject.same(
+            [*kept[0], *kept[1]], [*theirs[0], *theirs[1]], "pickles", f"sample {index} of a pickled copy differs"
+        )
     _check_factors(subject, observations)
     prints = [observations.fingerprint(), observations.fingerprint(), revived.fingerprint()]
     subject.holds(bool(prints[0]) and len(set(prints)) == 1, "the fingerprint is stable", f"three calls gave {prints}")
@@ -584,12 +676,17 @@ def check_source(source: DataSource, *, count: int = 8) -> None:
     subject.holds(not shared, "test samples are kept apart", f"the test split is also the one for {', '.join(shared)}")
 
 
-def _observe(subject: Subject, observations: Observations, index: int, seed: int | None = None) -> Tensor:
+def _observe(subject: Subject, observations: Observations, index: int, seed: int | None = None) -> list[Tensor]:
+    """The tensors of a view: the observation, then those of its condition."""
     before = _global_states()
     view = observations.observe(index) if seed is None else observations.observe(index, _generator(seed))
     moved = [name for name, state in _global_states().items() if state != before[name]]
     subject.holds(not moved, "leaves global generators alone", f"observing moved that of {', '.join(moved)}")
-    return view
+    return _plain(view)
+
+
+def _plain(view: View) -> list[Tensor]:
+    return [view.obs, *view.cond] if isinstance(view, Conditioned) else [view]
 
 
 def _check_factors(subject: Subject, observations: Observations) -> None:

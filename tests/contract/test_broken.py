@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import worldjepa.testing
 from worldjepa.data import DataSource, Labels, Observations, ProbeSplits
+from worldjepa.data.views import Conditioned
 from worldjepa.interfaces import Encoder, MaskSampler, Objective, Predictor, TargetEncoder, Tokenizer
 from worldjepa.masks import MultiBlock, Random
 from worldjepa.testing import ContractError, check
@@ -753,6 +754,93 @@ class OtherData(Numbers):
         return Noise(next(self.starts))
 
 
+# --- parts that claim to be causal -----------------------------------------------------------------------------------
+
+
+STEPS = {
+    "dim": 6,
+    "grid": Grid(6),
+    "causal": True,
+    "compiled": False,
+    "cond": Tokens(torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(3)), Grid(5).pos().expand(2, -1, -1)),
+}
+
+
+class Stepping(Predictor):
+    """Each answer from the mean of all frames and actions before it; subclasses spoil it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen, self.done = nn.Linear(6, 6), nn.Linear(3, 6)
+
+    def forward(self, context: Tokens, query: Tensor, cond: Tokens | None = None, mask: int = 0) -> Tokens:
+        assert cond is not None
+        time = query[..., :1]  # [B, M, Q, 1]
+        seen = self.share(context.pos[..., 0][:, :, None] < time)  # [B, M, Q, K]
+        done = self.share(self.acts(cond.pos[..., 0][:, None, None], time))  # [B, M, Q, A]
+        x = torch.tanh(self.seen(seen @ context.x) + self.done(done @ cond.x[:, None]) + 0.1 * time)
+        return Tokens(x, query)
+
+    def share(self, before: Tensor) -> Tensor:
+        return before / before.sum(-1, keepdim=True).clamp_min(1)
+
+    def acts(self, time: Tensor, asked: Tensor) -> Tensor:
+        return time < asked
+
+
+@breaks("the future has no influence on the past", **STEPS)
+class SeesAll(Stepping):
+    def share(self, before: Tensor) -> Tensor:
+        return torch.ones_like(before) / before.shape[-1]
+
+
+@breaks("the future has no influence on the past", **STEPS)
+class ActsTooEarly(Stepping):
+    """An action counts for the frame that it leaves: off by one."""
+
+    def acts(self, time: Tensor, asked: Tensor) -> Tensor:
+        return time <= asked
+
+
+@breaks("what is done has influence", **STEPS)
+class Passive(Stepping):
+    def acts(self, time: Tensor, asked: Tensor) -> Tensor:
+        return (time < asked) & (time < 0)
+
+
+FRAMES = {
+    "obs": torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(4)),
+    "footprint": torch.arange(6)[:, None].expand(6, 3),
+    "causal": True,
+    "compiled": False,
+}
+
+
+@breaks("the future has no influence on the past", **FRAMES)
+class LooksAhead(Encoder):
+    """Frame by frame where frames are kept, but with the mean of all of them where all are encoded."""
+
+    dim = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(3, 4)
+
+    def grid(self, obs_shape: Any) -> Grid:
+        return Grid(obs_shape[0])
+
+    def forward(self, obs: Any, keep: Any = None) -> Tokens:
+        x, pos = self.net(obs), self.grid(obs.shape[1:]).pos().expand(len(obs), -1, -1)
+        return Tokens(x + x.mean(1, keepdim=True), pos) if keep is None else Tokens(x, pos).select(keep)
+
+
+@breaks("all samples come with a condition, or none")
+class SometimesActs(Noise):
+    def observe(self, index: int, rng: torch.Generator | None = None) -> Any:
+        obs = super().observe(index, rng)
+        return Conditioned(obs, Tokens(torch.zeros(1, 2), torch.zeros(1, 3))) if index else obs
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 
 SOUND: list[Any] = [
@@ -760,6 +848,7 @@ SOUND: list[Any] = [
     (Pixels(), {"obs": PIXELS}),
     (ENCODER, {"obs": PIXELS}),
     (Answering(), {"dim": 6}),
+    (Stepping(), STEPS),
     (Copy(), TARGET),
     (Distance(), {"zero": True}),
     (Noise(), {}),

@@ -17,6 +17,7 @@ from PIL import Image
 
 import modalities.audio
 import modalities.image
+import modalities.trajectory
 import modalities.video
 import worldjepa
 from modalities.audio.data import ESC50, AudioSet, Sounds, SpeechCommands, Textures, UrbanSound8K, Words
@@ -27,6 +28,12 @@ from modalities.image import embedded
 from modalities.image.data import Folder, ImageNet, Manifest, Patterns, Shapes
 from modalities.image.observations import ArrayObservations, ImageFiles
 from modalities.image.tokenizer import Patches
+from modalities.trajectory import embedded as rooms_embedded
+from modalities.trajectory.data import EpisodeFolder, Rooms
+from modalities.trajectory.embedded import Stills
+from modalities.trajectory.encoders import ConvFrames, PerFrame, StateFrames
+from modalities.trajectory.rooms import RoomsEnv
+from modalities.trajectory.windows import Windows
 from modalities.video import embedded as embedded_clips
 from modalities.video.data import Kinetics, Moving, SomethingSomething, VideoList, Videos
 from modalities.video.embedded import Clips
@@ -35,17 +42,25 @@ from modalities.video.listed import Listed, ListedSource
 from modalities.video.observations import SeveralClips, VideoFiles
 from modalities.video.tokenizer import Tubelets
 from worldjepa.boxes import BoxUnion, Several
+from worldjepa.causal import CausalViT
 from worldjepa.encoders import TimmViT, ViT
+from worldjepa.future import Future
 from worldjepa.interfaces import Encoder
 from worldjepa.masks import CrossBlock, Curriculum, MultiBlock, MultiBlockOfficial, Random
+from worldjepa.nn.actions import ActionSpec
 from worldjepa.nn.positions import SinCos, Table
 from worldjepa.nn.rotary import Rotary
 from worldjepa.nn.volume import Volume
 from worldjepa.objectives import L1, MSE, Cosine, SmoothL1, Sum, VarianceCovariance
+from worldjepa.over_time import InverseDynamics, TimeSimilarity
 from worldjepa.predictors import MaskTokenViT
-from worldjepa.targets import EMA
+from worldjepa.sigreg import SIGReg
+from worldjepa.targets import EMA, Frozen, Shared
 from worldjepa.testing import CHECKS, check
 from worldjepa.types import Grid, Tokens
+from worldjepa.vectors import Recurrent, ResidualMLP
+from worldjepa.world.behaviour import Wander
+from worldjepa.world.record import collect, seeds_of
 
 
 def bytes_like(*shape: int) -> torch.Tensor:
@@ -176,6 +191,20 @@ def audioset(root: Path) -> AudioSet:
     return AudioSet(str(root), front_end="mel_16k", frames=8, seconds=None)
 
 
+def rooms(**settings: Any) -> Rooms:
+    return Rooms(size=8, episodes=6, steps=9, horizon=4, **settings)
+
+
+def episodes(root: Path) -> EpisodeFolder:
+    collect(RoomsEnv(size=8), Wander(), root / "data", 4, 9, 0, {})
+    return EpisodeFolder(str(root / "data"), horizon=3, skip=2)
+
+
+def acting(batch: int, times: int, width: int) -> Tokens:
+    x = torch.randn(batch, times, width, generator=torch.Generator().manual_seed(2))
+    return Tokens(x, Grid(times).pos().expand(batch, -1, -1))
+
+
 class Case(NamedTuple):
     """How to make a part at toy size, given an empty folder, and what to check it on."""
 
@@ -185,6 +214,27 @@ class Case(NamedTuple):
 
 GRIDS = [Grid(1, 14, 14), Grid(1, 16, 16), Grid(1, 8, 8), Grid(1, 6, 10), Grid(3, 8, 8), Grid(9, 11, 1)]
 PLANES = [grid for grid in GRIDS if grid.t == 1]
+
+
+def lasting(frames: int, *frame: int) -> torch.Tensor:
+    """For each value of an observation the frame that it belongs to."""
+    return torch.arange(frames).view(-1, *(1 for _ in frame)).expand(frames, *frame)
+
+
+def patches(frames: int, channels: int, side: int, patch: int) -> torch.Tensor:
+    """For each value of an observation the patch of a frame that it belongs to."""
+    row = torch.arange(side) // patch
+    inside = row[:, None] * (side // patch) + row
+    cells = (side // patch) ** 2
+    return (torch.arange(frames)[:, None, None] * cells + inside)[:, None].expand(frames, channels, side, side)
+
+
+SMALL_FRAMES = {"obs": torch.randn(2, 6, 1, 8, 8), "footprint": lasting(6, 1, 8, 8), "compiled": False}
+ENCODER = vit()
+STAYS = {"moves": False}
+FRAMES = {"footprint": lasting(6, 2, 16, 16), "causal": True}
+STEPS = {"grid": Grid(6), "cond": acting(2, 5, 3), "causal": True}
+OVER_TIME = {"dim": 4, "grid": Grid(8), "cond": acting(4, 7, 2)}
 
 CASES: dict[type, list[Case]] = {
     MultiBlock: [
@@ -216,6 +266,11 @@ CASES: dict[type, list[Case]] = {
         Case(lambda _: Curriculum(MultiBlock(min_context=4), CrossBlock(min_context=4)), {"grids": GRIDS}),
         Case(lambda _: Curriculum(MultiBlock(min_context=4), CrossBlock(min_context=4)).at(0.4), {"grids": GRIDS}),
     ],
+    Future: [
+        Case(lambda _: Future(), {"grids": [Grid(6), Grid(4, 3, 2)], "random": False}),
+        Case(lambda _: Future(2, 3, rollouts=2), {"grids": [Grid(9), Grid(6, 2, 2)], "random": False}),
+        Case(lambda _: Future(teacher=True), {"grids": [Grid(6)], "random": False, "disjoint": False}),
+    ],
     Patches: [
         Case(lambda _: Patches(4, 6), {"obs": bytes_like(3, 3, 8, 12)}),
         Case(lambda _: Patches(2, 6, channels=1), {"obs": torch.randn(2, 1, 6, 4)}),
@@ -242,6 +297,37 @@ CASES: dict[type, list[Case]] = {
             {"obs": bytes_like(2, 3, 4, 8, 12), "compiled": False},
         ),
     ],
+    ConvFrames: [
+        Case(lambda _: ConvFrames(6, 2, 16, 3, 8), {"obs": bytes_like(2, 6, 2, 16, 16), **FRAMES}),
+        Case(
+            lambda _: ConvFrames(6, 1, 8, 3, 8),
+            SMALL_FRAMES,
+        ),
+    ],
+    StateFrames: [
+        Case(lambda _: StateFrames(6, 3, 8), {"obs": torch.randn(2, 6, 3), "footprint": lasting(6, 3), "causal": True})
+    ],
+    PerFrame: [
+        Case(
+            lambda _: PerFrame(vit()),
+            {"obs": bytes_like(2, 3, 3, 8, 8), "footprint": patches(3, 3, 8, 4), "causal": True, "compiled": False},
+        )
+    ],
+    ResidualMLP: [
+        Case(lambda _: ResidualMLP(4, 12, history=2, actions=ActionSpec(3)), {"dim": 4, **STEPS}),
+        Case(lambda _: ResidualMLP(4, 12, 1), {"dim": 4, "grid": Grid(6), "causal": True, "compiled": False}),
+    ],
+    Recurrent: [Case(lambda _: Recurrent(4, ActionSpec(3)), {"dim": 4, **STEPS})],
+    CausalViT: [
+        Case(
+            lambda _: CausalViT(4, 12, 2, 2, history=3, actions=ActionSpec(3)),
+            {"dim": 4, **STEPS, "grid": Grid(6, 2, 1)},
+        ),
+        Case(
+            lambda _: CausalViT(4, 24, 1, 2, history=9, positions=SinCos("thw")),
+            {"dim": 4, "grid": Grid(6, 1, 2), "causal": True, "compiled": False},
+        ),
+    ],
     TimmViT: [Case(lambda _: TimmViT("test_vit", image_size=32), {"obs": bytes_like(2, 3, 32, 32)})],
     MaskTokenViT: [
         Case(lambda _: MaskTokenViT(16, dim=12, depth=2, heads=3), {"dim": 16}),
@@ -265,11 +351,27 @@ CASES: dict[type, list[Case]] = {
         ),
         Case(lambda _: EMA(vit(), 10, start=1.0), {"encoder": vit(), "obs": bytes_like(2, 3, 8, 8), "moves": False}),
     ],
+    Shared: [
+        Case(lambda _: Shared(ENCODER), {"encoder": ENCODER, "obs": bytes_like(2, 3, 8, 8), **STAYS, "gradient": True}),
+        Case(
+            lambda _: Shared(ENCODER, True, True, "all"), {"encoder": ENCODER, "obs": bytes_like(2, 3, 8, 8), **STAYS}
+        ),
+    ],
+    Frozen: [Case(lambda _: Frozen(vit()), {"encoder": vit(), "obs": bytes_like(2, 3, 8, 8), **STAYS})],
     L1: [Case(lambda _: L1(weight=2.0), {"zero": True})],
     SmoothL1: [Case(lambda _: SmoothL1(beta=0.5, weight=2.0), {"zero": True})],
     MSE: [Case(lambda _: MSE(weight=0.5), {"zero": True})],
     Cosine: [Case(lambda _: Cosine(weight=0.5), {"zero": True})],
-    VarianceCovariance: [Case(lambda _: VarianceCovariance(), {"gradient": "context"})],
+    VarianceCovariance: [
+        Case(lambda _: VarianceCovariance(), {"gradient": "context"}),
+        Case(lambda _: VarianceCovariance(of="answers"), {"gradient": "target"}),
+    ],
+    SIGReg: [
+        Case(lambda _: SIGReg(directions=16), {"gradient": "target"}),
+        Case(lambda _: SIGReg(directions=16, of="context", count=True), {"gradient": "context"}),
+    ],
+    InverseDynamics: [Case(lambda _: InverseDynamics(4, ActionSpec(2)), {**OVER_TIME, "gradient": "target"})],
+    TimeSimilarity: [Case(lambda _: TimeSimilarity(), {**OVER_TIME, "gradient": "target"})],
     Sum: [
         Case(lambda _: Sum([SmoothL1(), VarianceCovariance()]), {"gradient": "pred"}),
         Case(lambda _: Sum([SmoothL1(), VarianceCovariance()]), {"gradient": "context"}),
@@ -304,6 +406,14 @@ CASES: dict[type, list[Case]] = {
     AudioSet: [Case(audioset)],
     Textures: [Case(lambda root: Textures(count=20, frames=8, cache=str(root)), {"count": 4})],
     Words: [Case(lambda root: Words(count=20, frames=8, cache=str(root)), {"count": 4})],
+    Windows: [
+        Case(lambda _: rooms(dots=1).train()),
+        Case(lambda _: rooms(view="state", skip=2).train()),
+        Case(lambda root: episodes(root).train()),
+    ],
+    Stills: [Case(lambda _: Stills(RoomsEnv(size=8), seeds_of(0, range(9)), 3))],
+    Rooms: [Case(lambda _: rooms(layout="smaze"))],
+    EpisodeFolder: [Case(episodes)],
     Shapes: [
         Case(lambda root: Shapes(size=16, count=20, cache=str(root)), {"count": 4}),
         Case(lambda root: Shapes(size=16, count=20, objects="1-4", channels=1, cache=str(root)), {"count": 4}),
@@ -328,6 +438,7 @@ def concrete() -> list[type]:
     import_all(worldjepa)
     import_all(modalities.audio)
     import_all(modalities.image)
+    import_all(modalities.trajectory)
     import_all(modalities.video)
     found = {sub for kind in CHECKS for sub in subclasses(kind)}
     shipped = [sub for sub in found if sub.__module__.startswith(("worldjepa.", "modalities."))]
@@ -349,7 +460,7 @@ ALL = [
 @pytest.mark.parametrize(("kind", "case"), ALL)
 def test_promises(kind: type, case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = {"train": 24, "val": 12, "test": 12}
-    for source in (embedded, embedded_clips):
+    for source in (embedded, embedded_clips, rooms_embedded):
         monkeypatch.setattr(source, "PROBE_SIZES", small)
     for sounds_source in (Textures, Words):
         monkeypatch.setattr(sounds_source, "probe_sizes", small)

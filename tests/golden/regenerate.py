@@ -38,8 +38,23 @@ TOY = {
         *("arch=quickstart", "arch.dim=24", "arch.encoder.depth=2", "arch.encoder.heads=2"),
         *("arch.predictor.dim=24", "arch.predictor.depth=2", "arch.predictor.heads=2"),
     ],
+    "trajectory": [
+        "preset=quickstart_rooms",
+        *("data=rooms", "data.episodes=20", "data.steps=12", "data.horizon=4", "data.size=16", "data.layout=smaze"),
+        *(
+            "arch=conv_frames",
+            "arch.dim=8",
+            "arch.size=16",
+            "arch.predictor.dim=24",
+            "arch.predictor.depth=1",
+            "arch.predictor.heads=2",
+        ),
+    ],
 }
 """For each modality, the words that make a run small."""
+
+WORLD = "world_"
+"""How the methods that need actions are called: they are tried with trajectories, and the others with all else."""
 
 MASKS = {"ijepa": ["masks.min_context=4"], "ijepa_vicreg": ["masks.min_context=4"]}
 """For each method, what makes its masks fit small grids."""
@@ -51,11 +66,12 @@ RUN = [
 
 
 def cases() -> list[str]:
-    """Every method with every modality, as `METHOD-MODALITY`."""
+    """Every method with every modality that it fits, as `METHOD-MODALITY`."""
     methods, modalities = (
         sorted(file.stem for file in (CONFIGS / group).glob("*.yaml")) for group in ("method", "modality")
     )
-    return [f"{method}-{modality}" for method in methods for modality in modalities]
+    fits = [(m, n) for m in methods for n in modalities if m.startswith(WORLD) == (n == "trajectory")]
+    return [f"{method}-{modality}" for method, modality in fits]
 
 
 def losses(case: str, out: Path) -> list[float]:

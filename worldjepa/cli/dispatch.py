@@ -12,6 +12,8 @@ from worldjepa.errors import UserError, suggest
 VERBS = {
     "train": "train a model: worldjepa train [key=value ...]",
     "eval": "measure a trained model: worldjepa eval checkpoint=PATH [key=value ...]",
+    "plan": "act with a trained world model: worldjepa plan checkpoint=PATH [tasks=any] [key=value ...]",
+    "collect": "record episodes: worldjepa collect env=rooms episodes=100 out=FOLDER",
     "embed": "write representations of your data: worldjepa embed checkpoint=PATH data.root=FOLDER out=FOLDER",
     "export": "write a model for transformers or timm: worldjepa export checkpoint=PATH format=hf out=FOLDER",
     "replay": "repeat a step that went wrong: worldjepa replay FOLDER",

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+from worldjepa.data.views import View
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +38,11 @@ class Observations(ABC):
         """The number of samples."""
 
     @abstractmethod
-    def observe(self, index: int, rng: torch.Generator | None = None) -> Tensor:
+    def observe(self, index: int, rng: torch.Generator | None = None) -> View:
         """Return one observation: augmented, all randomness taken from `rng`, or the plain evaluation view without `rng`.
 
-        uint8 observations are normalised by the tokenizer; floating-point ones are taken as they are.
+        uint8 observations are normalised by the tokenizer; floating-point ones are taken as they are. Data with actions
+        return a `worldjepa.data.views.Conditioned`, all of them or none.
 
         Raises:
             worldjepa.errors.Unreadable: the sample's data are damaged, missing or refused. Training takes another sample in

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldjepa.data import Observations
+from worldjepa.data.views import stacked
 from worldjepa.errors import Unreadable, UserError
 from worldjepa.evaluate.probes import Split
 from worldjepa.interfaces import Encoder
@@ -34,10 +35,11 @@ def subset(observations: Observations, most: int | None) -> list[int]:
 
 
 class Batch(NamedTuple):
-    """Evaluation views `[B, *shape]` and the indices that they belong to."""
+    """Evaluation views `[B, *shape]`, the indices that they belong to, and what comes with them."""
 
     obs: Tensor
     indices: list[int]
+    cond: Tokens | None = None
 
 
 def batches(observations: Observations, indices: list[int], size: int) -> Iterator[Batch]:
@@ -51,7 +53,9 @@ def batches(observations: Observations, indices: list[int], size: int) -> Iterat
                 continue  # the caller sees by the indices which are missing
             kept.append(index)
         if kept:
-            yield Batch(torch.stack(views), kept)
+            batch = stacked(views)
+            assert isinstance(batch.obs, Tensor)
+            yield Batch(batch.obs, kept, batch.cond)
 
 
 class Embedded(NamedTuple):

@@ -116,7 +116,7 @@ def spread(z: Tensor) -> Scores:
 
 
 @torch.no_grad()
-def prediction(model: JEPA, obs: Tensor, masks: list[Masks]) -> Scores:
+def prediction(model: JEPA, obs: Tensor, masks: list[Masks], cond: Tokens | None = None) -> Scores:
     """How well the predictor does against predicting the mean answer of the batch.
 
     Only terms that depend on the prediction count: those that tell the mean from the answer itself.
@@ -129,9 +129,9 @@ def prediction(model: JEPA, obs: Tensor, masks: list[Masks]) -> Scores:
     for number, (mask, answer) in enumerate(zip(masks, model.target(obs, masks), strict=True)):
         context = model.encoder(obs, keep=mask.context)
         mean = Tokens(answer.x.mean((0, 1, 2), keepdim=True).expand_as(answer.x), answer.pos)
-        ours = model.objective(model.predictor(context, answer.pos, None, number), answer, context)
-        theirs = model.objective(mean, answer, context)
-        perfect = model.objective(answer, answer, context)
+        ours = model.objective(model.predictor(context, answer.pos, cond, number), answer, context, cond)
+        theirs = model.objective(mean, answer, context, cond)
+        perfect = model.objective(answer, answer, context, cond)
         for name in ours:
             if not torch.equal(perfect[name], theirs[name]):
                 predicted += float(ours[name])

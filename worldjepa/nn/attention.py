@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 SHORT = 48
@@ -18,9 +18,17 @@ LONG = 1024
 
 
 def attend(
-    q: Float[Tensor, "B H Q hd"], k: Float[Tensor, "B H N hd"], v: Float[Tensor, "B H N hd"]
+    q: Float[Tensor, "B H Q hd"],
+    k: Float[Tensor, "B H N hd"],
+    v: Float[Tensor, "B H N hd"],
+    looks: Bool[Tensor, "Q N"] | None = None,
 ) -> Float[Tensor, "B H Q hd"]:
-    """`softmax(q k^T / sqrt(hd)) v`: PyTorch's fused kernel, or the same written out where that is faster."""
+    """`softmax(q k^T / sqrt(hd)) v`: PyTorch's fused kernel, or the same written out where that is faster.
+
+    `looks` says which query may attend to which key; by default every one to all.
+    """
+    if looks is not None:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=looks)
     return written_out(q, k, v) if writes_out(q, k) else F.scaled_dot_product_attention(q, k, v)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -26,9 +26,16 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(
-        self, x: Float[Tensor, "B N D"], queries: int | None = None, rotation: Rotation | None = None
+        self,
+        x: Float[Tensor, "B N D"],
+        queries: int | None = None,
+        rotation: Rotation | None = None,
+        looks: Bool[Tensor, "N N"] | None = None,
     ) -> Float[Tensor, "B Q D"]:
-        """Return the attended values of all tokens, or of the last `queries` tokens; `rotation` tells where they stand."""
+        """Return the attended values of all tokens, or of the last `queries` tokens; `rotation` tells where they stand.
+
+        `looks` says which token may attend to which; by default every one to all.
+        """
         b, n, d = x.shape
 
         def split(values: Tensor) -> Tensor:  # [B, N, parts*D] -> [parts, B, H, N, hd]
@@ -43,7 +50,8 @@ class Attention(nn.Module):
             k, v = split(F.linear(x, weight[d:], bias[d:])).unbind(0)
         if rotation is not None:
             q, k = turned(q, rotation.last(q.shape[2])), turned(k, rotation)
-        out: Tensor = self.proj(attend(q, k, v).transpose(1, 2).reshape(b, q.shape[2], d))
+        seen = looks if looks is None or queries is None else looks[-queries:]
+        out: Tensor = self.proj(attend(q, k, v, seen).transpose(1, 2).reshape(b, q.shape[2], d))
         return out
 
 
@@ -58,11 +66,15 @@ class Block(nn.Module):
         self.mlp = Mlp(dim, round(dim * mlp_ratio))
 
     def forward(
-        self, x: Float[Tensor, "B N D"], queries: int | None = None, rotation: Rotation | None = None
+        self,
+        x: Float[Tensor, "B N D"],
+        queries: int | None = None,
+        rotation: Rotation | None = None,
+        looks: Bool[Tensor, "N N"] | None = None,
     ) -> Float[Tensor, "B Q D"]:
         """Return all tokens, or only the last `queries` ones (which is all that the last block of a predictor owes)."""
         kept = x if queries is None else x[:, -queries:]
-        x = kept + self.attn(self.norm1(x), queries, rotation)
+        x = kept + self.attn(self.norm1(x), queries, rotation, looks)
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
 
@@ -76,14 +88,18 @@ class Transformer(nn.ModuleList):
         """Recompute activations in the backward pass instead of keeping them."""
 
     def forward(
-        self, x: Float[Tensor, "B N D"], queries: int | None = None, rotation: Rotation | None = None
+        self,
+        x: Float[Tensor, "B N D"],
+        queries: int | None = None,
+        rotation: Rotation | None = None,
+        looks: Bool[Tensor, "N N"] | None = None,
     ) -> Float[Tensor, "B Q D"]:
         """Apply the blocks in order; with `queries`, return only that many last tokens."""
         last = len(self) - 1
         for i, block in enumerate(self):
             asked = queries if i == last else None
             if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, asked, rotation, use_reentrant=False)
+                x = checkpoint(block, x, asked, rotation, looks, use_reentrant=False)
             else:
-                x = block(x, asked, rotation)
+                x = block(x, asked, rotation, looks)
         return x if last >= 0 or queries is None else x[:, -queries:]

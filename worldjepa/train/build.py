@@ -7,12 +7,14 @@ from typing import Any, cast
 
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
+from torch import nn
 
 from worldjepa.data import DataSource, Observations
 from worldjepa.errors import UserError
 from worldjepa.evaluate.embed import batches, subset
 from worldjepa.interfaces import Encoder, MaskSampler, Objective, Predictor, TargetEncoder, Tokenizer
 from worldjepa.jepa import JEPA
+from worldjepa.nn.actions import ActionSpec
 
 
 def construct(node: DictConfig, kind: type, **offers: Any) -> Any:
@@ -34,16 +36,27 @@ FITTED_ON = 256
 """Training samples, spread evenly over all, that tokenizers are fitted on."""
 
 
-def fit(encoder: Encoder, observations: Observations) -> None:
-    """Let those tokenizers of the encoder that ask for it see a sample of the training data."""
-    asking = [part for part in encoder.modules() if isinstance(part, Tokenizer) and type(part).fit is not Tokenizer.fit]
-    if not asking:
+def fit(model: nn.Module, observations: Observations) -> None:
+    """Show a sample of the training data to the tokenizers of a part of the model that ask for it, and to its `ActionSpec`s.
+
+    Raises:
+        UserError: the actions are of another width, or there are none.
+    """
+    tokenizers = [
+        part for part in model.modules() if isinstance(part, Tokenizer) and type(part).fit is not Tokenizer.fit
+    ]
+    actions = [part for part in model.modules() if isinstance(part, ActionSpec)]
+    if not tokenizers and not actions:
         return
     sample = next(batches(observations, subset(observations, FITTED_ON), FITTED_ON), None)
     if sample is None:  # unreadable data are told of where they are first needed
         return
-    for tokenizer in asking:
+    for tokenizer in tokenizers:
         tokenizer.fit(sample.obs)
+    for spec in actions:
+        if sample.cond is None:
+            raise UserError("the model expects actions, but these data hold none")
+        spec.fit(sample.cond.x)
 
 
 def build_source(config: DictConfig) -> DataSource:
@@ -71,4 +84,7 @@ def build_model(config: DictConfig, steps: int, observations: Observations | Non
     predictor = construct(config.predictor, Predictor, input_dim=encoder.dim)
     target = construct(config.target, TargetEncoder, encoder=encoder, steps=steps)
     objective = construct(config.objective, Objective)
+    if observations is not None:
+        fit(predictor, observations)
+        fit(objective, observations)
     return JEPA(encoder, predictor, target, objective)

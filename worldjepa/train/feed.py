@@ -24,10 +24,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from worldjepa.data import Observations
+from worldjepa.data.views import View, stacked
 from worldjepa.errors import Unreadable, UserError
 from worldjepa.train import exits, signals
 from worldjepa.train.quarantine import Bad, Kind
 from worldjepa.train.stream import Batches, Ticket, generator
+from worldjepa.types import Tokens
 
 POLL = 1.0
 """Seconds between looks at workers that let themselves be waited for."""
@@ -40,15 +42,16 @@ SUBSTITUTES = 100
 class Sample(NamedTuple):
     """One observation, or None if no sample could be read; and what could not be read on the way to it."""
 
-    obs: Tensor | None
+    obs: View | None
     bad: list[Bad]
 
 
 class Loaded(NamedTuple):
-    """The observations of one forward pass `[batch_size, *shape]`, and what could not be read."""
+    """The observations of one forward pass `[batch_size, *shape]`, what could not be read, and what comes with them."""
 
     obs: Tensor | None
     bad: list[Bad]
+    cond: Tokens | None = None
 
 
 class Journal:
@@ -153,7 +156,7 @@ class Keyed(Dataset[Sample]):
             sample = int(torch.randint(len(self.observations), (), generator=others))
         return Sample(None, list(bad.values()))
 
-    def _observe(self, sample: int, rng: torch.Generator) -> Tensor:
+    def _observe(self, sample: int, rng: torch.Generator) -> View:
         if self.journal is None:
             return self.observations.observe(sample, rng)
         self.journal.begin(sample)
@@ -224,7 +227,7 @@ class Feed:
                 continue
             self.delivered += 1
             found, self._found = self._found, []
-            return Loaded(loaded.obs, found + loaded.bad)
+            return loaded._replace(bad=found + loaded.bad)
         return None
 
     def close(self) -> None:
@@ -336,7 +339,11 @@ def collate(samples: list[Sample]) -> Loaded:
     """Stack samples; observations are None if one of them is."""
     bad = [one for sample in samples for one in sample.bad]
     found = [sample.obs for sample in samples if sample.obs is not None]
-    return Loaded(torch.stack(found) if len(found) == len(samples) else None, bad)
+    if len(found) < len(samples):
+        return Loaded(None, bad)
+    batch = stacked(found)
+    assert isinstance(batch.obs, Tensor)
+    return Loaded(batch.obs, bad, batch.cond)
 
 
 def _kill(pid: int) -> None:

@@ -11,6 +11,7 @@ import torch
 from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
+from worldjepa.data.views import rows
 from worldjepa.errors import UserError
 from worldjepa.train.settings import RunSettings
 from worldjepa.train.stream import Batches
@@ -66,11 +67,11 @@ class Gradient:
         self.micro = min(self.run.batch_size, state["micro"])
         self.fits = (state["fits"][0], state["fits"][1])
 
-    def compute(self, obs: list[Tensor], masks: list[Masks]) -> dict[str, Tensor]:
+    def compute(self, obs: list[Batch], masks: list[Masks]) -> dict[str, Tensor]:
         """Leave the gradient in the parameters and return the terms of this process's loss.
 
         Args:
-            obs: this process's observations, `[batch_size, *shape]` for each forward pass of the step.
+            obs: this process's observations, `[batch_size, *shape]` for each forward pass of the step, without masks.
             masks: of the global batch.
 
         Raises:
@@ -99,20 +100,19 @@ class Gradient:
             self.fits = (max(shape[0], self.fits[0]), max(shape[1], self.fits[1]))
             return terms
 
-    def _passes(self, obs: list[Tensor], masks: list[Masks], overlap: bool) -> dict[str, Tensor]:
+    def _passes(self, obs: list[Batch], masks: list[Masks], overlap: bool) -> dict[str, Tensor]:
         fabric = self.team.fabric
         self.model.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         samples = self.run.batch_size * self.run.accumulate
         for part, batch in enumerate(obs):
-            rows = self.batches.rows(part)
+            theirs = self.batches.rows(part)
             for first in range(0, self.run.batch_size, self.micro):
                 stop = min(first + self.micro, self.run.batch_size)
-                mine = slice(rows.start + first, rows.start + stop)
+                mine = slice(theirs.start + first, theirs.start + stop)
                 last = part == len(obs) - 1 and stop == self.run.batch_size
-                piece = Batch(
-                    fabric.to_device(batch[first:stop]),
-                    [Masks(*(fabric.to_device(index[mine]) for index in mask)) for mask in masks],
+                piece = fabric.to_device(rows(batch, slice(first, stop)))._replace(
+                    masks=[Masks(*(fabric.to_device(index[mine]) for index in mask)) for mask in masks]
                 )
                 share = (stop - first) / samples
                 with fabric.no_backward_sync(self.wrapped, enabled=not (last and overlap)):

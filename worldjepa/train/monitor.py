@@ -37,7 +37,7 @@ class Trial:
                 f"none of {len(indices)} samples spread over the training data can be read, beginning with "
                 f"{self._why(observations)}"
             )
-        self.obs = batch.obs
+        self.obs, self.cond = batch.obs, batch.cond
         self.masks = sampler(grid, len(batch.indices), generator(seed, "trial"))
 
     @staticmethod
@@ -51,7 +51,7 @@ class Trial:
     def run(self, model: JEPA, team: Team) -> Scores:
         """See `worldjepa.evaluate.judge.prediction`."""
         with team.fabric.autocast():
-            return prediction(model, team.fabric.to_device(self.obs), team.fabric.to_device(self.masks))
+            return prediction(model, *team.fabric.to_device((self.obs, self.masks, self.cond)))
 
 
 class Monitor:

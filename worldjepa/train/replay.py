@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from worldjepa.data.views import joined, rows
 from worldjepa.errors import Unsaved, UserError
 from worldjepa.jepa import JEPA
 from worldjepa.train import checkpoint
@@ -21,7 +22,7 @@ from worldjepa.train.optim import build_optimizer
 from worldjepa.train.settings import OptimSettings, RunSettings
 from worldjepa.train.stream import Batches, Order
 from worldjepa.train.team import Team
-from worldjepa.types import Masks
+from worldjepa.types import Batch, Masks, Tokens
 
 
 class Job(Protocol):
@@ -50,7 +51,7 @@ def dump(
     job: Job,
     batches: Batches,
     memory: Mapping[str, Any],
-    obs: list[Tensor],
+    obs: list[Batch],
     masks: list[Masks],
     terms: dict[str, Tensor],
 ) -> Path:
@@ -78,7 +79,12 @@ def dump(
         state = {"terms": told, "memory": dict(memory)}
         checkpoint.write(out / "replay", step, tensors, state, job.config_yaml, team.rank, shards)
     team.fabric.barrier()
-    batch = {"obs": torch.cat(obs)}
+    whole = joined(obs)
+    assert isinstance(whole.obs, Tensor)
+    batch = {
+        "obs": whole.obs,
+        **({} if whole.cond is None else {f"cond/{k}": v for k, v in whole.cond._asdict().items()}),
+    }
     for index, mask in enumerate(masks):
         for kind, value in mask._asdict().items():
             rows = [value[batches.rows(part).start : batches.rows(part).stop] for part in range(len(obs))]
@@ -142,7 +148,10 @@ def replay(path: Path, config: DictConfig, run: RunSettings, rank: int = 0) -> R
         module.register_forward_hook(lambda _, __, result, name=name: _look(name, result, culprits))
         for name, module in model.named_modules()
     ]
-    terms = gradient.compute(list(torch.split(batch["obs"], run.batch_size)), masks)
+    cond = Tokens(*(batch[f"cond/{field}"] for field in Tokens._fields)) if "cond/x" in batch else None
+    whole = Batch(batch["obs"], [], cond)
+    starts = range(0, len(batch["obs"]), run.batch_size)
+    terms = gradient.compute([rows(whole, slice(start, start + run.batch_size)) for start in starts], masks)
     for hook in hooks:
         hook.remove()
     bad = [name for name, p in model.named_parameters() if p.grad is not None and not torch.isfinite(p.grad).all()]

@@ -39,7 +39,7 @@ from worldjepa.train.team import Team, Watch, launch
 from worldjepa.train.trusted import read_config
 from worldjepa.train.window import Window
 from worldjepa.train.writer import Writer
-from worldjepa.types import Grid, Masks
+from worldjepa.types import Batch, Grid, Masks
 
 
 def train(
@@ -351,10 +351,10 @@ class Loop:
         code = self._report(rates, masks)
         return self._leave() if code is None and stopped else code
 
-    def _fetch(self, feed: Feed) -> list[Tensor] | None:
-        """This process's observations for a step; None if a signal came while they were waited for."""
+    def _fetch(self, feed: Feed) -> list[Batch] | None:
+        """This process's observations for a step, without masks; None if a signal came while they were waited for."""
         alone = self.team.size == 1  # several processes must finish the step together
-        obs: list[Tensor] = []
+        obs: list[Batch] = []
         self.found = []
         for _ in range(self.job.run.accumulate):
             loaded = feed.next(stop=lambda: alone and self.stop.asked)
@@ -363,7 +363,7 @@ class Loop:
             self.found += loaded.bad
             if loaded.obs is None:
                 raise too_many(self.found, len(self.found), self.job.most_bad, None)
-            obs.append(loaded.obs)
+            obs.append(Batch(loaded.obs, [], loaded.cond))
         return obs
 
     def _list_bad(self, news: bool) -> None:
@@ -493,7 +493,7 @@ class Loop:
         if told is not None:
             self.events.tell(self.done, "requeue", told)
 
-    def _give_up(self, obs: list[Tensor], masks: list[Masks], terms: dict[str, Tensor]) -> int:
+    def _give_up(self, obs: list[Batch], masks: list[Masks], terms: dict[str, Tensor]) -> int:
         """Too many steps in a row were skipped: go back once; the second time leave with all that shows why."""
         back = self.team.lead(self._last_good)
         if not self.rolled_back and back is not None:

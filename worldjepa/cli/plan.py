@@ -1,0 +1,91 @@
+"""`worldjepa plan`: act with a trained world model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from worldjepa.cli.arguments import parse
+from worldjepa.cli.collect import natural
+from worldjepa.cli.own import place, sort, whole
+from worldjepa.errors import UserError, unknown
+
+HELP = """
+usage: worldjepa plan checkpoint=PATH [out=FOLDER] [tasks=any|FILE.json] [count=32] [budget=100] [env.KEY=VALUE ...]
+                      [planner=cem] [samples=128] [iterations=4] [horizon=12] [execute=3] [cost=l2] [reduce=sum] [space=box]
+                      [seed=0] [whole=false] [allow=PREFIX]
+
+Does tasks in the environment that a world model was trained in, by planning in imagination, and shows how often it succeeds
+beside a random policy and the shortest way, with 95 % intervals; also how well representations tell the state, and how far
+imagination goes astray.
+
+  checkpoint=PATH    a run folder or a checkpoint of `worldjepa train modality=trajectory`
+  out=FOLDER         write plan.json, tasks.json, episodes.png and episode.gif; it is made
+  tasks=any          near, any or far, drawn from seed=; or a file of tasks, which brings its own budget
+  count=32           how many tasks
+  budget=100         steps that an episode may take
+  env.KEY=VALUE      another world than that of training, such as env.layout=smaze
+  planner=cem        or mppi, gradient, random
+  samples=, iterations=   candidates of an iteration, and how many iterations (steps, for planner=gradient)
+  horizon=12         steps of the model to plan; execute=3 of them are carried out before the next plan
+  cost=l2            or l1, cosine: distance to the goal in representation space; reach: learned from episodes how many steps
+  reduce=sum         over the steps of a plan: sum, last or min
+  space=box          candidates from the bounds of the training actions; bank: from stretches of episodes
+  whole=true         go on to the end of the budget, to see who stays at the goal
+  threads=1          processor threads
+"""
+
+_OWN = (
+    *("checkpoint", "out", "tasks", "count", "budget", "planner", "samples", "iterations", "horizon", "execute"),
+    *("cost", "reduce", "space", "seed", "whole", "allow", "threads"),
+)
+KINDS = ("near", "any", "far")
+PLANNERS = ("cem", "mppi", "gradient", "random")
+COSTS = ("l2", "l1", "cosine", "reach")
+SPACES = ("box", "bank")
+REDUCE = ("sum", "last", "min")
+
+
+def run(words: Sequence[str]) -> int:
+    """Plan with the checkpoint that the words name.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: a word is not understood, or the checkpoint is no world model that can act.
+    """
+    arguments = parse(words)
+    own, overrides = sort("plan", arguments.words, _OWN, ("env",), needed=("checkpoint",))
+    choices = {"planner": PLANNERS, "cost": COSTS, "space": SPACES, "reduce": REDUCE, "whole": ("true", "false")}
+    chosen = {key: own.get(key, "false" if key == "whole" else allowed[0]) for key, allowed in choices.items()}
+    for key, allowed in choices.items():
+        if chosen[key] not in allowed:
+            raise unknown(key, chosen[key], allowed)
+    tasks = own.get("tasks", "any")
+    if not tasks.endswith(".json") and tasks not in KINDS:
+        raise unknown("tasks", tasks, [*KINDS, "FILE.json"])
+    checkpoint = place(own)
+    out = Path(own["out"]).expanduser() if own.get("out") else None
+    if out is not None and out.exists() and not out.is_dir():
+        raise UserError(f"out={out} is a file: name a folder")
+    from worldjepa.cli.planning import Wanted, plan
+
+    wanted = Wanted(
+        tasks=tasks,
+        number=whole(own, "count") or 32,
+        budget=whole(own, "budget"),
+        planner=chosen["planner"],
+        samples=whole(own, "samples"),
+        iterations=whole(own, "iterations"),
+        horizon=whole(own, "horizon") or 12,
+        execute=whole(own, "execute") or 3,
+        cost=chosen["cost"],
+        reduce=chosen["reduce"],
+        space=chosen["space"],
+        seed=natural(own, "seed", 0),
+        whole=chosen["whole"] == "true",
+        threads=whole(own, "threads"),
+    )
+    allow = [prefix for prefix in own.get("allow", "").split(",") if prefix]
+    return plan(checkpoint, overrides, arguments.config_dirs, out, wanted, allow)

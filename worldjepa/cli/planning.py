@@ -1,0 +1,290 @@
+"""The work of `worldjepa plan`: the model, the tasks, the three who do them, the table and the pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from worldjepa.cli.measure import replace
+from worldjepa.cli.simulated import as_data
+from worldjepa.cli.validate import validate
+from worldjepa.dynamics import Dynamics
+from worldjepa.errors import UserError
+from worldjepa.train import checkpoint
+from worldjepa.train.build import build_model, build_source
+from worldjepa.train.folder import write_json
+from worldjepa.train.logs import screen_console
+from worldjepa.train.trusted import read_config, restrict
+from worldjepa.world.agent import Actor, Agent, Expert, Wanderer
+from worldjepa.world.behaviour import Wander
+from worldjepa.world.costs import Cost, LatentDistance
+from worldjepa.world.environment import Navigable, Simulated
+from worldjepa.world.model import WorldModel
+from worldjepa.world.pictures import Story, write_film, write_sheet
+from worldjepa.world.planners import CEM, MPPI, Gradient, Planner, RandomShooting
+from worldjepa.world.probe import StateProbe, encoded, fit_probe, open_loop
+from worldjepa.world.reach import Reachability
+from worldjepa.world.record import record, seeds_of
+from worldjepa.world.spaces import ActionSpace, Bank, Box
+from worldjepa.world.tasks import TaskSet, check_tasks, read_tasks, write_tasks
+from worldjepa.world.trial import Outcome, carry_out, wilson
+
+BUDGET = 100
+PROBED = 2_000
+"""States that the probe is fitted to and judged on."""
+HORIZONS = (10, 30, 60)
+"""Steps after which imagination is compared with the world."""
+ASTRAY = 200
+"""Episodes in which it is."""
+WATCHED = 200
+"""Episodes that a reachability cost or a bank of actions is made from."""
+FITTED = 1_500
+"""Steps in which a reachability cost is fitted."""
+STRETCH = 10
+"""Steps of a stretch of actions in a bank."""
+SHOWN = 16
+"""Episodes in the picture."""
+SIDE = 192
+ELSEWHERE = 7_919
+"""Seeds of probes and of episodes that are watched begin here: they are neither those of training nor those of tasks."""
+
+
+class Wanted(NamedTuple):
+    """What the words ask for; see `worldjepa plan --help`."""
+
+    tasks: str
+    number: int
+    budget: int | None
+    planner: str
+    samples: int | None
+    iterations: int | None
+    horizon: int
+    execute: int
+    cost: str
+    reduce: str
+    space: str
+    seed: int
+    whole: bool
+    threads: int | None
+
+
+def plan(
+    path: Path,
+    overrides: Sequence[str],
+    config_dirs: Sequence[Path],
+    out: Path | None,
+    wanted: Wanted,
+    allow: Sequence[str],
+) -> int:
+    """Do the tasks and return the exit code.
+
+    Raises:
+        UserError: the checkpoint is damaged or no world model that acts, or tasks are of another world.
+        Unsaved: the disk does not take the results.
+    """
+    if wanted.threads is not None:
+        torch.set_num_threads(wanted.threads)
+    model, environment, made_with = opened(path, overrides, config_dirs, allow)
+    tasks = chosen_tasks(wanted, environment, made_with)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_tasks(out / "tasks.json", tasks)
+    agent = make_agent(model, environment, wanted)
+    console = screen_console()
+    policy = Wander()
+    probe = fit_probe(model, environment, seeds_of(ELSEWHERE, range(PROBED)))
+    found: dict[str, Any] = {"probe_r2": probe.r2}
+    if model.actions.repeat == 1:
+        errors = open_loop(model, environment, probe, policy, seeds_of(ELSEWHERE + 1, range(ASTRAY)), HORIZONS)
+        found["open_loop_error"] = {str(horizon): error for horizon, error in errors.items()}
+    actors: dict[str, Actor] = {
+        f"planned ({wanted.planner})": agent,
+        "random": Wanderer(policy, environment.low, environment.high, tasks.budget, wanted.seed),
+        "shortest way": Expert(environment),
+    }
+    outcomes: dict[str, Outcome] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        for name, actor in actors.items():
+            task = bar.add_task(name, total=tasks.budget)
+            began = time.perf_counter()
+            step = partial(_advance, bar, task)
+            outcomes[name] = carry_out(environment, actor, tasks.tasks, tasks.budget, wanted.whole, step)
+            if actor is agent:
+                found["seconds_per_plan"] = (time.perf_counter() - began) / max(1, len(agent.plans))
+            bar.update(task, completed=tasks.budget)
+    found["actors"] = {name: told(outcome, wanted.whole) for name, outcome in outcomes.items()}
+    console.print(table(found["actors"], f"{len(tasks.tasks)} tasks, {tasks.kind}, {tasks.budget} steps at most"))
+    console.print(in_words(found))
+    if out is not None:
+        settings = {
+            **wanted._asdict(),
+            "checkpoint": str(path),
+            "environment": tasks.environment,
+            "budget": tasks.budget,
+        }
+        write_json(out / "plan.json", {"settings": settings, **found})
+        draw(out, environment, tasks, outcomes[next(iter(actors))], agent, probe)
+        console.print(f"plan.json, tasks.json, episodes.png and episode.gif are in {out}")
+    return 0
+
+
+def _advance(bar: Progress, task: TaskID, done: int) -> None:
+    bar.update(task, completed=done)
+
+
+def opened(
+    path: Path, overrides: Sequence[str], config_dirs: Sequence[Path], allow: Sequence[str]
+) -> tuple[WorldModel, Navigable, dict[str, Any]]:
+    """The world model of a checkpoint, the environment that it was trained in, and what that was made with.
+
+    Raises:
+        UserError: it is no world model, or its data come from no environment with goals.
+    """
+    folder = checkpoint.locate(path)
+    saved = read_config(folder)
+    restrict(saved, allow)
+    config: DictConfig = replace(saved, [as_data(word) for word in overrides], config_dirs)
+    validate(config)
+    source = build_source(config)
+    environment = source.environment() if isinstance(source, Simulated) else None
+    if not isinstance(environment, Navigable):
+        raise UserError(f"{path} was not trained in an environment with goals: plan needs data such as data=rooms")
+    torch.manual_seed(int(config.seed))
+    model = build_model(config, steps=1)
+    if not isinstance(model.predictor, Dynamics):
+        raise UserError(f"{path} is no world model: its predictor is a {type(model.predictor).__name__}")
+    checkpoint.load_model(folder, model)
+    world = WorldModel(model.target.released(model.encoder), model.predictor).eval().requires_grad_(False)
+    made_with = environment.settings(OmegaConf.to_container(config.data, resolve=True))  # type: ignore[arg-type]
+    return world, environment, made_with
+
+
+def chosen_tasks(wanted: Wanted, environment: Navigable, made_with: dict[str, Any]) -> TaskSet:
+    """The tasks of a file, or of a kind.
+
+    Raises:
+        UserError: the file is damaged, or its tasks are of another world.
+    """
+    if not wanted.tasks.endswith(".json"):
+        drawn = environment.tasks(wanted.tasks, wanted.number, wanted.seed)
+        return TaskSet(wanted.tasks, wanted.budget or BUDGET, made_with, drawn)
+    tasks = read_tasks(Path(wanted.tasks).expanduser())
+    check_tasks(tasks, environment, made_with, wanted.tasks)
+    return tasks._replace(tasks=tasks.tasks[: wanted.number], budget=wanted.budget or tasks.budget)
+
+
+def make_agent(model: WorldModel, environment: Navigable, wanted: Wanted) -> Agent:
+    """The agent that the words describe.
+
+    Raises:
+        UserError: a number is out of its range.
+    """
+    cost: Cost
+    spec = model.actions
+    watched = None
+    if wanted.cost == "reach" or wanted.space == "bank":
+        watched = record(environment, Wander(), seeds_of(ELSEWHERE + 2, range(WATCHED)), 6 * STRETCH * spec.repeat)
+    if wanted.cost == "reach":
+        assert watched is not None
+        states = torch.stack([encoded(model, episode.observations[:: spec.repeat]) for episode in watched])
+        torch.manual_seed(wanted.seed)
+        cost = Reachability(states.shape[-1] * states.shape[-2], reduce=wanted.reduce)  # type: ignore[arg-type]
+        cost.fit(states, torch.Generator().manual_seed(wanted.seed), FITTED)
+        cost.requires_grad_(False)
+    else:
+        cost = LatentDistance(wanted.cost, wanted.reduce)  # type: ignore[arg-type]
+    space: ActionSpace = Box(spec.low.repeat(spec.repeat), spec.high.repeat(spec.repeat))
+    if wanted.space == "bank":
+        assert watched is not None
+        acts = torch.from_numpy(np.stack([episode.actions for episode in watched]))  # [E, T, A]
+        space = Bank(acts.reshape(-1, STRETCH, spec.width))
+    return Agent(model, make_planner(wanted), cost, space, wanted.horizon, wanted.execute, wanted.seed)
+
+
+def make_planner(wanted: Wanted) -> Planner:
+    """The planner that the words describe.
+
+    Raises:
+        UserError: a number is out of its range.
+    """
+    samples, iterations = wanted.samples, wanted.iterations
+    if wanted.planner == "cem":
+        return CEM(samples or 128, iterations or 4, max(2, (samples or 128) // 8))
+    if wanted.planner == "mppi":
+        return MPPI(samples or 128, iterations or 4)
+    if wanted.planner == "gradient":
+        return Gradient(samples or 16, iterations or 30)
+    return RandomShooting(samples or 512)
+
+
+def told(outcome: Outcome, whole: bool) -> dict[str, Any]:
+    """What the table and the file say of an actor."""
+    solved, n = outcome.solved, len(outcome.first)
+    share = wilson(int(solved.sum()), n)
+    return {
+        "success": share.share,
+        "interval": [share.low, share.high],
+        "stayed": float(outcome.stayed.mean()) if whole else None,
+        "steps": float(outcome.first[solved].mean()) if solved.any() else None,
+        "shortest": float(outcome.shortest[solved].mean()) if solved.any() else None,
+        "evaluations": float(outcome.evaluations.mean()),
+        "tasks": n,
+        "first": outcome.first.tolist(),
+    }
+
+
+def table(actors: dict[str, dict[str, Any]], title: str) -> Table:
+    """One row an actor."""
+    result = Table(title=title)
+    result.add_column("", no_wrap=True)
+    headings = ("success % (95 % interval)", "stays %", "steps", "shortest", "evaluations")
+    for heading in headings:
+        result.add_column(heading, justify="right")
+    for name, row in actors.items():
+        share = wilson(round(row["success"] * row["tasks"]), row["tasks"])
+        stayed = "" if row["stayed"] is None else f"{100 * row['stayed']:.1f}"
+        numbers = ["" if row[key] is None else f"{row[key]:.1f}" for key in ("steps", "shortest")]
+        result.add_row(name, str(share), stayed, *numbers, f"{row['evaluations']:,.0f}")
+    return result
+
+
+def in_words(found: dict[str, Any]) -> str:
+    """What is known besides the table."""
+    lines = [f"linear probe of the state: R² {found['probe_r2']:.4f}"]
+    if "open_loop_error" in found:
+        errors = ", ".join(f"{error:.3f} after {horizon}" for horizon, error in found["open_loop_error"].items())
+        lines.append(f"error of the imagined state without looking: {errors} steps")
+    seconds = found["seconds_per_plan"]
+    lines.append(f"{seconds:.2f} s per plan for all tasks at once; evaluations are per task, until it is solved")
+    return "\n".join(lines)
+
+
+def draw(out: Path, environment: Navigable, tasks: TaskSet, outcome: Outcome, agent: Agent, probe: StateProbe) -> None:
+    """Write the pictures of the planned episodes.
+
+    Raises:
+        Unsaved: the disk does not take them.
+    """
+    environment.begin(tasks.tasks)
+    backdrops = environment.backdrop(SIDE)[:SHOWN]
+    every = agent.execute * agent.spec.repeat
+    stories = []
+    for index in range(len(backdrops)):
+        end = outcome.first[index] if outcome.first[index] >= 0 else outcome.path.shape[1] - 1
+        plans = [
+            (n * every, probe(plan.states[index]).numpy()) for n, plan in enumerate(agent.plans) if n * every < end
+        ]
+        stories.append(Story(outcome.path[index, : end + 1], plans, np.array(tasks.tasks[index].goal)))
+    write_sheet(out / "episodes.png", backdrops, stories)
+    longest = max(range(len(stories)), key=lambda index: (outcome.first[index] >= 0, len(stories[index].path)))
+    write_film(out / "episode.gif", backdrops[longest], stories[longest])

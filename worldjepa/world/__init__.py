@@ -1,0 +1,1 @@
+"""World models at work: environments, costs, planners and the agent that wires them."""

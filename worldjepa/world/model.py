@@ -1,0 +1,156 @@
+"""A trained encoder and predictor as a model of the world: encode once, then imagine what actions lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast, final
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from worldjepa.dynamics import Dynamics
+from worldjepa.errors import UserError
+from worldjepa.interfaces import Encoder
+from worldjepa.nn.actions import ActionSpec
+from worldjepa.types import Tokens
+
+
+class Frames(NamedTuple):
+    """Encoded frames `[B, T, n, D]` and where in a frame their tokens stand, (h, w)."""
+
+    x: Float[Tensor, "B T n D"]
+    pos: Float[Tensor, "n 2"]
+
+
+class Rollout(NamedTuple):
+    """What S candidates of H steps lead to in each of B tasks."""
+
+    states: Float[Tensor, "B S H n D"]
+    """The frame after every action."""
+    actions: Float[Tensor, "B S H W"]
+    spread: Float[Tensor, "B S H"] | None
+    """Where several predictors imagine, the standard deviation between them, mean over features."""
+    evaluations: int
+    """Steps that predictors took for each task."""
+
+
+@final
+class WorldModel(nn.Module):
+    """Encoder and predictor, and nothing of the training.
+
+    With several predictors, trained apart on the same encoder, every one imagines its own future; states are their mean, and
+    how far they lie apart tells how little is known.
+
+    Args:
+        encoder: encodes frames; each by itself, or causally.
+        predictors: one, or an ensemble.
+
+    Raises:
+        UserError: there is none, or they expect different actions.
+    """
+
+    def __init__(self, encoder: Encoder, predictors: Dynamics | Sequence[Dynamics]) -> None:
+        super().__init__()
+        members = [predictors] if isinstance(predictors, Dynamics) else list(predictors)
+        if not members:
+            raise UserError("a world model needs at least one predictor")
+        widths = {0 if member.actions is None else member.actions.width for member in members}
+        if len(widths) > 1:
+            raise UserError(f"the predictors of an ensemble expect actions of different widths: {sorted(widths)}")
+        self.encoder = encoder
+        self.predictors = nn.ModuleList(members)
+
+    @property
+    def members(self) -> list[Dynamics]:
+        """The predictors."""
+        return [cast(Dynamics, member) for member in self.predictors]
+
+    @property
+    def history(self) -> int:
+        """Frames that a prediction looks back at."""
+        return max(member.history for member in self.members)
+
+    @property
+    def actions(self) -> ActionSpec:
+        """What actions the model was trained with.
+
+        Raises:
+            UserError: nobody acts in its world.
+        """
+        spec = self.members[0].actions
+        if spec is None:
+            raise UserError("this model was trained without actions: there is nothing to plan")
+        return spec
+
+    def encode(self, obs: Shaped[Tensor, "B T ..."]) -> Frames:
+        """Encode whole windows, frames in the order of time.
+
+        Raises:
+            UserError: the encoder does not take such observations.
+        """
+        tokens: Tokens = self.encoder(obs)
+        grid = self.encoder.grid(obs.shape[1:])
+        n = grid.h * grid.w
+        return Frames(tokens.x.reshape(len(obs), grid.t, n, -1), tokens.pos[0, :n, 1:])
+
+    def predict(
+        self, history: Frames, acting: Float[Tensor, "B T W"] | Float[Tensor, "B T 0"] | None = None
+    ) -> Float[Tensor, "B n D"]:
+        """The frame after the last one, where `acting` leaves each of the frames; the mean of all predictors."""
+        b, t = history.x.shape[:2]
+        raw = history.x.new_zeros(b, t, 0) if acting is None else acting
+        steps = [member.step(history.x, history.pos, member.normalised(raw)) for member in self.members]
+        return torch.stack(steps).mean(0)
+
+    def rollout(
+        self, history: Frames, actions: Float[Tensor, "B S H W"], past: Float[Tensor, "B P W"] | None = None
+    ) -> Rollout:
+        """Imagine all candidates. The history is neither encoded nor copied again: only what predictors look back at is.
+
+        Args:
+            history: at least one frame.
+            actions: the candidates.
+            past: the actions between the frames of the history, one fewer than frames; needed where there are two or more.
+        """
+        b, s, h, _ = actions.shape
+        kept = min(self.history, history.x.shape[1])
+        done = actions.new_zeros(b, 0, actions.shape[-1]) if kept == 1 else self._past(past, kept)
+        sequence = torch.cat([done[:, None].expand(-1, s, -1, -1), actions], 2).flatten(0, 1)  # [B*S, kept-1+H, W]
+        first = history.x[:, -kept:].repeat_interleave(s, 0)  # [B*S, kept, n, D]
+        paths = []
+        for member in self.members:
+            acting = member.normalised(sequence)
+            frames = list(first.unbind(1))
+            for step in range(h):
+                seen = slice(max(0, kept + step - member.history), kept + step)
+                frames.append(member.step(torch.stack(frames[seen], 1), history.pos, acting[:, seen]))
+            paths.append(torch.stack(frames[kept:], 1).reshape(b, s, h, *first.shape[2:]))
+        every = torch.stack(paths)  # [members, B, S, H, n, D]
+        spread = every.std(0).mean((-1, -2)) if len(paths) > 1 else None
+        return Rollout(every.mean(0), actions, spread, s * h * len(paths))
+
+    @staticmethod
+    def _past(past: Tensor | None, kept: int) -> Tensor:
+        if past is None or past.shape[1] < kept - 1:
+            raise ValueError(f"{kept} frames of history need the {kept - 1} actions between them")
+        return past[:, past.shape[1] - (kept - 1) :]
+
+    def energy(
+        self, x: Shaped[Tensor, "B T ..."], y: Shaped[Tensor, "B H ..."], actions: Float[Tensor, "B A W"] | None = None
+    ) -> Float[Tensor, " B"]:
+        """How badly `y` fits as the future of `x`: the mean squared distance of its representation from what is predicted.
+
+        Args:
+            x: frames that were seen.
+            y: frames that would follow them.
+            actions: all actions from the first frame of `x` to the last of `y`, `A = T + H - 1`.
+
+        Source: Dawid and LeCun (arXiv 2306.02572): the energy of a JEPA without latent variables.
+        """
+        t, h = x.shape[1], y.shape[1]
+        both = self.encode(torch.cat([x, y], 1))
+        every = both.x.new_zeros(len(x), t + h - 1, 0) if actions is None else actions
+        imagined = self.rollout(Frames(both.x[:, :t], both.pos), every[:, None, t - 1 :], every[:, : t - 1])
+        apart: Tensor = (imagined.states[:, 0] - both.x[:, t:]).square().mean((1, 2, 3))
+        return apart
