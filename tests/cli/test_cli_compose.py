@@ -173,7 +173,7 @@ def test_what_is_named_wins_over_what_is_usual(toy: Path) -> None:
     ("text", "told"),
     [
         ("usual: 3\n", "'usual' must hold"),
-        ("usual: {methods: x}\n", "did you mean 'method'"),
+        ("usual: {metod: x}\n", "did you mean 'method'"),
         ("usual: {method: [x]}\n", "usual.method must be a name"),
         ("usual: {own: x}\n", "usual.own must be a list of names"),
     ],

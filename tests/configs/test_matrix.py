@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from golden.regenerate import TOY, cases
+from golden.regenerate import RUN, TOY, cases
 
 from worldjepa.cli import main
 from worldjepa.cli.compose import config_folder
@@ -14,9 +14,25 @@ from worldjepa.cli.options import open_library
 GROUPS = open_library(config_folder(), []).groups()
 
 
-def test_every_pair_of_method_and_modality_has_golden_losses() -> None:
-    assert set(cases()) == {f"{method}-{modality}" for method in GROUPS["method"] for modality in GROUPS["modality"]}
+PAIRS = {f"{method}-{modality}" for method in GROUPS["method"] for modality in GROUPS["modality"]}
+
+
+def test_every_modality_is_made_small_for_golden_losses() -> None:
     assert set(TOY) == set(GROUPS["modality"])
+    assert set(cases()) < PAIRS
+
+
+@pytest.mark.parametrize("pair", sorted(PAIRS - set(cases())))
+def test_a_pair_of_method_and_modality_without_golden_losses_is_refused_with_the_reason(
+    pair: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLDJEPA_HOME", str(tmp_path / "home"))
+    method, _, modality = pair.rpartition("-")
+    words = [f"modality={modality}", *RUN, *TOY[modality], f"method={method}", f"run.out={tmp_path / 'run'}"]
+    assert main(["train", *words]) == 2
+    error = capsys.readouterr().err
+    assert f"method={method} is for modality=" in error
+    assert len(error.strip().splitlines()) == 1, error
 
 
 @pytest.mark.parametrize(

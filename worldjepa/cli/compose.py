@@ -100,6 +100,7 @@ class _Composition:
         final = [*choices, *written]
         config, options = self._hydra(final)
         self._check_files(config, options)
+        self._check_method(options)
         try:
             check_references(config, complete=False)
         except UserError as error:
@@ -128,7 +129,7 @@ class _Composition:
             return []
         chosen = self._hydra(choices)[1]
         here = self.usual.get(chosen.get("modality") or "", Usual())
-        for group in ("data", "preset"):
+        for group in ("data", "preset", "method"):
             name = chosen.get(group)
             if group not in asked or name in _belonging(here, group):
                 continue
@@ -217,6 +218,22 @@ class _Composition:
             if group in config and not isinstance(config[group], Mapped):
                 raise UserError(f"{group}={options.get(group)}: the option's file must hold `key: value` lines")
 
+    def _check_method(self, options: Mapping[str, str | None]) -> None:
+        """Refuse a method that is for other modalities than the one that is chosen."""
+        method, modality = options.get("method"), options.get("modality") or ""
+        takes = self.usual.get(modality, Usual()).methods
+        owners = [name for name, usual in self.usual.items() if method in usual.methods]
+        if method is None or (method in takes if takes else not owners):
+            return
+        fits = owners or [name for name, usual in self.usual.items() if not usual.methods]
+        near = takes or [name for name in self.groups["method"] if not self._owned(name)]
+        raise UserError(
+            f"method={method} is for modality={' or '.join(fits)}; modality={modality} takes method={', '.join(near)}"
+        )
+
+    def _owned(self, method: str) -> bool:
+        return any(method in usual.methods for usual in self.usual.values())
+
     def _of_another_modality(self, options: Mapping[str, str | None]) -> UserError | None:
         """The reason why references lead nowhere, where the data are those of another modality."""
         modality, data = options.get("modality") or "", options.get("data")
@@ -287,7 +304,9 @@ def last_wins(values: Sequence[Override]) -> list[Override]:
 
 
 def _belonging(usual: Usual, group: str) -> tuple[str | None, ...]:
-    """The options of `data` or `preset` that are a modality's."""
+    """The options of `data`, `preset` or `method` that are a modality's."""
+    if group == "method":
+        return usual.methods
     return (*usual.embedded, *usual.own) if group == "data" else (usual.preset, usual.own_preset)
 
 
