@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import final
 
@@ -10,6 +11,18 @@ from torch import Tensor, nn
 
 from worldjepa.interfaces import Encoder, Objective, Predictor, TargetEncoder
 from worldjepa.types import Batch
+
+
+class Above(nn.Module, ABC):
+    """What learns from the representations of a JEPA while it learns them: the levels of a hierarchy."""
+
+    @abstractmethod
+    def forward(self, encoder: Encoder, batch: Batch) -> dict[str, Tensor]:
+        """Named, weighted terms that are added to the loss; their names are none of the JEPA's own."""
+
+    @abstractmethod
+    def update(self, step: int) -> None:
+        """Let averages follow what they are averages of, after optimiser step `step` (0-based)."""
 
 
 @final
@@ -21,24 +34,48 @@ class JEPA(nn.Module):
         predictor: predicts the representations at the target positions.
         target: gives the answers.
         objective: compares the two.
+        above: what learns from its representations besides.
     """
 
-    def __init__(self, encoder: Encoder, predictor: Predictor, target: TargetEncoder, objective: Objective) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        predictor: Predictor,
+        target: TargetEncoder,
+        objective: Objective,
+        above: Above | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.predictor = predictor
         self.target = target
         self.objective = objective
+        self.above = above
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return the objective's named terms, each the mean over the batch's masks; the loss is their sum."""
-        answers = self.target(batch.obs, batch.masks)
-        terms = []
-        for number, (masks, answer) in enumerate(zip(batch.masks, answers, strict=True)):
-            context = self.encoder(batch.obs, keep=masks.context)  # [B, C, K, D]
-            pred = self.predictor(context, answer.pos, batch.cond, number)  # [B, M, Q, D]
-            terms.append(self.objective(pred, answer, context, batch.cond))
-        return mean_terms(terms)
+        terms = compare(self.encoder, self.predictor, self.target, self.objective, batch)
+        return terms if self.above is None else terms | self.above(self.encoder, batch)
+
+    def update(self, step: int) -> dict[str, float]:
+        """Let the target encoder follow after optimiser step `step` (0-based); returns numbers worth logging."""
+        moved: dict[str, float] = self.target.update(self.encoder, step)
+        if self.above is not None:
+            self.above.update(step)
+        return moved
+
+
+def compare(
+    encoder: Encoder, predictor: Predictor, target: TargetEncoder, objective: Objective, batch: Batch
+) -> dict[str, Tensor]:
+    """The objective's named terms, each the mean over the batch's masks."""
+    answers = target(batch.obs, batch.masks)
+    terms = []
+    for number, (masks, answer) in enumerate(zip(batch.masks, answers, strict=True)):
+        context = encoder(batch.obs, keep=masks.context)  # [B, C, K, D]
+        pred = predictor(context, answer.pos, batch.cond, number)  # [B, M, Q, D]
+        terms.append(objective(pred, answer, context, batch.cond))
+    return mean_terms(terms)
 
 
 def mean_terms(terms: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from worldjepa.errors import UserError
 from worldjepa.evaluate.embed import batches, subset
 from worldjepa.interfaces import Encoder, MaskSampler, Objective, Predictor, TargetEncoder, Tokenizer
 from worldjepa.jepa import JEPA
+from worldjepa.levels import Hierarchy, Level
 from worldjepa.nn.actions import ActionSpec
 
 
@@ -84,7 +85,22 @@ def build_model(config: DictConfig, steps: int, observations: Observations | Non
     predictor = construct(config.predictor, Predictor, input_dim=encoder.dim)
     target = construct(config.target, TargetEncoder, encoder=encoder, steps=steps)
     objective = construct(config.objective, Objective)
+    above = build_levels(config, steps)
     if observations is not None:
-        fit(predictor, observations)
-        fit(objective, observations)
-    return JEPA(encoder, predictor, target, objective)
+        for part in (predictor, objective, *([] if above is None or above.actions is None else [above.actions])):
+            fit(part, observations)
+    return JEPA(encoder, predictor, target, objective, above)
+
+
+def build_levels(config: DictConfig, steps: int) -> Hierarchy | None:
+    """The levels of the group `levels`; None where there are none, as in configurations from before there was the group."""
+    group = config.get("levels")
+    if not group or not group.above:
+        return None
+    actions = None if group.actions is None else construct(group.actions, ActionSpec)
+    acting, levels = 0 if actions is None else actions.width, []
+    for node in group.above:
+        level = construct(node, Level, acting=acting, steps=steps)
+        levels.append(level)
+        acting = level.macro
+    return Hierarchy(levels, actions, bool(group.detach))

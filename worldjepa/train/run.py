@@ -393,7 +393,7 @@ class Loop:
         if limit < math.inf:
             clip(job.model, limit, norm)
         job.stepper.step()
-        self.moved = job.model.target.update(job.model.encoder, step)
+        self.moved = job.model.update(step)
 
     def _report(self, rates: tuple[float, float], masks: list[Masks]) -> int | None:
         """Log, measure and save what is due."""
