@@ -14,7 +14,10 @@ from worldjepa.types import Batch
 
 
 class Above(nn.Module, ABC):
-    """What learns from the representations of a JEPA while it learns them: the levels of a hierarchy."""
+    """What learns from the representations of a JEPA: the levels of a hierarchy."""
+
+    alone: bool
+    """Whether nothing else learns: the JEPA stays as it is, and its own terms are left out."""
 
     @abstractmethod
     def forward(self, encoder: Encoder, batch: Batch) -> dict[str, Tensor]:
@@ -51,15 +54,25 @@ class JEPA(nn.Module):
         self.target = target
         self.objective = objective
         self.above = above
+        if self.alone:
+            for part in (encoder, predictor, target, objective):
+                part.requires_grad_(False)
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing learns but what is above."""
+        return self.above is not None and self.above.alone
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return the objective's named terms, each the mean over the batch's masks; the loss is their sum."""
-        terms = compare(self.encoder, self.predictor, self.target, self.objective, batch)
-        return terms if self.above is None else terms | self.above(self.encoder, batch)
+        above: dict[str, Tensor] = {} if self.above is None else self.above(self.encoder, batch)
+        return (
+            above if self.alone else compare(self.encoder, self.predictor, self.target, self.objective, batch) | above
+        )
 
     def update(self, step: int) -> dict[str, float]:
         """Let the target encoder follow after optimiser step `step` (0-based); returns numbers worth logging."""
-        moved: dict[str, float] = self.target.update(self.encoder, step)
+        moved: dict[str, float] = {} if self.alone else self.target.update(self.encoder, step)
         if self.above is not None:
             self.above.update(step)
         return moved

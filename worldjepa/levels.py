@@ -181,9 +181,11 @@ class Level(nn.Module):
         """This level's terms, and what it represents.
 
         Raises:
-            UserError: the windows are too short.
+            UserError: the windows are too short, or hold no actions.
         """
         above = self.lifted(below)
+        if self.macro and above.acting is None:
+            raise UserError("the levels expect actions, but these data hold none: choose levels without actions")
         places = self._places(below.x.shape[1], above.step).to(below.x.device)  # [P, F]
         obs = below.x[:, places].flatten(0, 1)  # [B*P, F, h, w, D]
         grid = Grid(*obs.shape[1:4])
@@ -257,14 +259,22 @@ class Hierarchy(Above):
         actions: what acts on the JEPA; None where nobody does.
         detach: no level teaches those below it: what they represent is taken as it is (HWM). Otherwise all are trained
             end to end (H-JEPA).
+        alone: nothing but the levels learns.
+
+    Raises:
+        UserError: there are no levels, or they should teach what shall not learn.
     """
 
-    def __init__(self, levels: Sequence[Level], actions: ActionSpec | None, detach: bool) -> None:
+    def __init__(
+        self, levels: Sequence[Level], actions: ActionSpec | None = None, detach: bool = True, alone: bool = False
+    ) -> None:
         super().__init__()
         if not levels:
             raise UserError("a hierarchy needs at least one level")
+        if alone and not detach:
+            raise UserError("levels.alone=true and levels.detach=false exclude each other: what is below cannot learn")
         self.levels = nn.ModuleList(levels)
-        self.actions, self.detach = actions, detach
+        self.actions, self.detach, self.alone = actions, detach, alone
 
     def forward(self, encoder: Encoder, batch: Batch) -> dict[str, Tensor]:
         """The terms of all levels, named `level2_...` and so on."""
@@ -272,7 +282,8 @@ class Hierarchy(Above):
         with torch.no_grad() if self.detach else nullcontext():
             tokens: Tokens = encoder(batch.obs)
         grid = encoder.grid(batch.obs.shape[1:])
-        timeline = Timeline(tokens.x.reshape(len(tokens.x), *grid, -1), self.acting(batch.cond), 1)
+        acting = None if batch.cond is None else self.acting_of(batch.cond.x)
+        timeline = Timeline(tokens.x.reshape(len(tokens.x), *grid, -1), acting, 1)
         terms: dict[str, Tensor] = {}
         for number, level in enumerate(self.each, 2):
             found, timeline = level(timeline)
@@ -285,17 +296,11 @@ class Hierarchy(Above):
         """The levels, from the lowest to the highest."""
         return [cast(Level, level) for level in self.levels]
 
-    def acting(self, cond: Tokens | None) -> Float[Tensor, "B S W"] | None:
-        """The normalised actions from every time on.
-
-        Raises:
-            UserError: they are missing.
-        """
+    def acting_of(self, actions: Float[Tensor, "B S W"]) -> Float[Tensor, "B S W"] | None:
+        """Actions as the lowest of the levels takes them; None if its actions do not matter to it."""
         if self.actions is None:
             return None
-        if cond is None:
-            raise UserError("the levels expect actions, but these data hold none: their actions must be null")
-        normalised: Tensor = self.actions(cond.x)
+        normalised: Tensor = self.actions(actions)
         return normalised
 
     def update(self, step: int) -> None:

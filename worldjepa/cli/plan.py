@@ -13,7 +13,7 @@ from worldjepa.errors import UserError, unknown
 HELP = """
 usage: worldjepa plan checkpoint=PATH [out=FOLDER] [tasks=any|FILE.json] [count=32] [budget=100] [env.KEY=VALUE ...]
                       [planner=cem] [samples=128] [iterations=4] [horizon=12] [execute=3] [cost=l2] [reduce=sum] [space=box]
-                      [seed=0] [whole=false] [allow=PREFIX]
+                      [levels=K] [above=10] [seed=0] [whole=false] [allow=PREFIX]
 
 Does tasks in the environment that a world model was trained in, by planning in imagination, and shows how often it succeeds
 beside a random policy and the shortest way, with 95 % intervals; also how well representations tell the state, and how far
@@ -31,13 +31,16 @@ imagination goes astray.
   cost=l2            or l1, cosine: distance to the goal in representation space; reach: learned from episodes how many steps
   reduce=sum         over the steps of a plan: sum, last or min
   space=box          candidates from the bounds of the training actions; bank: from stretches of episodes
+  levels=K           plan on the K lowest levels of the model: all that it has; levels=1 plans flat
+  above=10           steps to plan on each level above the lowest, such as 3,10 for two of them; unless they are given, a level
+                     plans as far as one step of the level above it reaches
   whole=true         go on to the end of the budget, to see who stays at the goal
   threads=1          processor threads
 """
 
 _OWN = (
     *("checkpoint", "out", "tasks", "count", "budget", "planner", "samples", "iterations", "horizon", "execute"),
-    *("cost", "reduce", "space", "seed", "whole", "allow", "threads"),
+    *("levels", "above", "cost", "reduce", "space", "seed", "whole", "allow", "threads"),
 )
 KINDS = ("near", "any", "far")
 PLANNERS = ("cem", "mppi", "gradient", "random")
@@ -78,8 +81,10 @@ def run(words: Sequence[str]) -> int:
         planner=chosen["planner"],
         samples=whole(own, "samples"),
         iterations=whole(own, "iterations"),
-        horizon=whole(own, "horizon") or 12,
+        horizon=whole(own, "horizon"),
         execute=whole(own, "execute") or 3,
+        levels=whole(own, "levels"),
+        above=numbers(own.get("above", "")),
         cost=chosen["cost"],
         reduce=chosen["reduce"],
         space=chosen["space"],
@@ -89,3 +94,15 @@ def run(words: Sequence[str]) -> int:
     )
     allow = [prefix for prefix in own.get("allow", "").split(",") if prefix]
     return plan(checkpoint, overrides, arguments.config_dirs, out, wanted, allow)
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """The whole numbers of `above=4,10`.
+
+    Raises:
+        UserError: something is no number, or not positive.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UserError(f"above={text}: give whole numbers above 0, such as above=10 or above=4,10")
+    return tuple(map(int, parts))

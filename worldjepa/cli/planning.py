@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -19,6 +20,7 @@ from worldjepa.cli.simulated import as_data
 from worldjepa.cli.validate import validate
 from worldjepa.dynamics import Dynamics
 from worldjepa.errors import UserError
+from worldjepa.levels import Hierarchy, Level
 from worldjepa.train import checkpoint
 from worldjepa.train.build import build_model, build_source
 from worldjepa.train.folder import write_json
@@ -28,6 +30,7 @@ from worldjepa.world.agent import Actor, Agent, Expert, Wanderer
 from worldjepa.world.behaviour import Wander
 from worldjepa.world.costs import Cost, LatentDistance
 from worldjepa.world.environment import Navigable, Simulated
+from worldjepa.world.hierarchy import TopDown, stages_of
 from worldjepa.world.model import WorldModel
 from worldjepa.world.pictures import Story, write_film, write_sheet
 from worldjepa.world.planners import CEM, MPPI, Gradient, Planner, RandomShooting
@@ -51,6 +54,10 @@ FITTED = 1_500
 """Steps in which a reachability cost is fitted."""
 STRETCH = 10
 """Steps of a stretch of actions in a bank."""
+HORIZON = 12
+"""Steps that are planned on a single level."""
+ABOVE = 10
+"""Steps that are planned on the highest of several levels."""
 SHOWN = 16
 """Episodes in the picture."""
 SIDE = 192
@@ -67,8 +74,10 @@ class Wanted(NamedTuple):
     planner: str
     samples: int | None
     iterations: int | None
-    horizon: int
+    horizon: int | None
     execute: int
+    levels: int | None
+    above: tuple[int, ...]
     cost: str
     reduce: str
     space: str
@@ -93,12 +102,12 @@ def plan(
     """
     if wanted.threads is not None:
         torch.set_num_threads(wanted.threads)
-    model, environment, made_with = opened(path, overrides, config_dirs, allow)
+    model, hierarchy, environment, made_with = opened(path, overrides, config_dirs, allow)
     tasks = chosen_tasks(wanted, environment, made_with)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_tasks(out / "tasks.json", tasks)
-    agent = make_agent(model, environment, wanted)
+    agent = make_agent(model, hierarchy, environment, wanted)
     console = screen_console()
     policy = Wander()
     probe = fit_probe(model, environment, seeds_of(ELSEWHERE, range(PROBED)))
@@ -144,8 +153,8 @@ def _advance(bar: Progress, task: TaskID, done: int) -> None:
 
 def opened(
     path: Path, overrides: Sequence[str], config_dirs: Sequence[Path], allow: Sequence[str]
-) -> tuple[WorldModel, Navigable, dict[str, Any]]:
-    """The world model of a checkpoint, the environment that it was trained in, and what that was made with.
+) -> tuple[WorldModel, Hierarchy | None, Navigable, dict[str, Any]]:
+    """The world model of a checkpoint, its levels, the environment that it was trained in, and what that was made with.
 
     Raises:
         UserError: it is no world model, or its data come from no environment with goals.
@@ -166,7 +175,9 @@ def opened(
     checkpoint.load_model(folder, model)
     world = WorldModel(model.target.released(model.encoder), model.predictor).eval().requires_grad_(False)
     made_with = environment.settings(OmegaConf.to_container(config.data, resolve=True))  # type: ignore[arg-type]
-    return world, environment, made_with
+    above = model.above
+    assert above is None or isinstance(above, Hierarchy)
+    return world, None if above is None else above.eval().requires_grad_(False), environment, made_with
 
 
 def chosen_tasks(wanted: Wanted, environment: Navigable, made_with: dict[str, Any]) -> TaskSet:
@@ -183,17 +194,20 @@ def chosen_tasks(wanted: Wanted, environment: Navigable, made_with: dict[str, An
     return tasks._replace(tasks=tasks.tasks[: wanted.number], budget=wanted.budget or tasks.budget)
 
 
-def make_agent(model: WorldModel, environment: Navigable, wanted: Wanted) -> Agent:
+def make_agent(model: WorldModel, hierarchy: Hierarchy | None, environment: Navigable, wanted: Wanted) -> Agent:
     """The agent that the words describe.
 
     Raises:
-        UserError: a number is out of its range.
+        UserError: a number is out of its range, or the model has fewer levels.
     """
     cost: Cost
     spec = model.actions
+    levels = used_levels(hierarchy, wanted.levels)
+    slowest = math.prod(level.stride for level in levels)
     watched = None
-    if wanted.cost == "reach" or wanted.space == "bank":
-        watched = record(environment, Wander(), seeds_of(ELSEWHERE + 2, range(WATCHED)), 6 * STRETCH * spec.repeat)
+    if wanted.cost == "reach" or wanted.space == "bank" or levels:
+        length = max(6 * STRETCH, 2 * slowest) * spec.repeat
+        watched = record(environment, Wander(), seeds_of(ELSEWHERE + 2, range(WATCHED)), length)
     if wanted.cost == "reach":
         assert watched is not None
         states = torch.stack([encoded(model, episode.observations[:: spec.repeat]) for episode in watched])
@@ -204,27 +218,50 @@ def make_agent(model: WorldModel, environment: Navigable, wanted: Wanted) -> Age
     else:
         cost = LatentDistance(wanted.cost, wanted.reduce)  # type: ignore[arg-type]
     space: ActionSpace = Box(spec.low.repeat(spec.repeat), spec.high.repeat(spec.repeat))
-    if wanted.space == "bank":
-        assert watched is not None
+    planner = make_planner(wanted)
+    horizon = wanted.horizon or (levels[0].stride if levels else HORIZON)
+    if watched is not None:
         acts = torch.from_numpy(np.stack([episode.actions for episode in watched]))  # [E, T, A]
-        space = Bank(acts.reshape(-1, STRETCH, spec.width))
-    return Agent(model, make_planner(wanted), cost, space, wanted.horizon, wanted.execute, wanted.seed)
+        acts = acts.reshape(len(acts), -1, spec.width)
+        if wanted.space == "bank":
+            space = Bank(acts[:, : acts.shape[1] // STRETCH * STRETCH].reshape(-1, STRETCH, spec.width))
+        if levels and hierarchy is not None:
+            above = wanted.above or (*(level.stride for level in levels[1:]), ABOVE)
+            search = make_planner(wanted, 2)
+            acting = hierarchy.acting_of(acts)
+            if acting is None:
+                raise UserError("the levels of this model were trained without actions; choose levels=1")
+            planner = TopDown(planner, stages_of(levels, acting, search, above))
+    return Agent(model, planner, cost, space, horizon, wanted.execute, wanted.seed)
 
 
-def make_planner(wanted: Wanted) -> Planner:
-    """The planner that the words describe.
+def used_levels(hierarchy: Hierarchy | None, number: int | None) -> list[Level]:
+    """The levels above the lowest that are planned on.
+
+    Raises:
+        UserError: the model has fewer.
+    """
+    every = [] if hierarchy is None else hierarchy.each
+    if number is not None and number > len(every) + 1:
+        raise UserError(f"levels={number}, but the model has {len(every) + 1}; train more with levels=NAME")
+    return every if number is None else every[: number - 1]
+
+
+def make_planner(wanted: Wanted, times: int = 1) -> Planner:
+    """The planner that the words describe, with so many times the candidates.
 
     Raises:
         UserError: a number is out of its range.
     """
     samples, iterations = wanted.samples, wanted.iterations
     if wanted.planner == "cem":
-        return CEM(samples or 128, iterations or 4, max(2, (samples or 128) // 8))
+        count = times * (samples or 128)
+        return CEM(count, iterations or 4, max(2, count // (8 * times)))
     if wanted.planner == "mppi":
-        return MPPI(samples or 128, iterations or 4)
+        return MPPI(times * (samples or 128), iterations or 4)
     if wanted.planner == "gradient":
-        return Gradient(samples or 16, iterations or 30)
-    return RandomShooting(samples or 512)
+        return Gradient(times * (samples or 16), iterations or 30)
+    return RandomShooting(times * (samples or 512))
 
 
 def told(outcome: Outcome, whole: bool) -> dict[str, Any]:

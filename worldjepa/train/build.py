@@ -103,4 +103,4 @@ def build_levels(config: DictConfig, steps: int) -> Hierarchy | None:
         level = construct(node, Level, acting=acting, steps=steps)
         levels.append(level)
         acting = level.macro
-    return Hierarchy(levels, actions, bool(group.detach))
+    return Hierarchy(levels, actions, bool(group.detach), bool(group.alone))

@@ -263,13 +263,25 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def load_model(path: Path, model: nn.Module) -> None:
+def load_model(path: Path, model: nn.Module, spare: str | None = None) -> bool:
     """Copy a checkpoint's weights into `model`; every tensor must be there and fit.
+
+    Args:
+        path: the checkpoint.
+        model: what to fill.
+        spare: a part that the checkpoint may lack altogether; it stays as it is then.
+
+    Returns:
+        Whether everything was filled.
 
     Raises:
         UserError: names of the tensors that are missing, left over or of another shape.
     """
-    _stored(path, "model").copy_to(model.state_dict())
+    stored, own = _stored(path, "model"), model.state_dict()
+    lacking = spare is not None and not any(name.startswith(f"{spare}.") for name in stored.pieces)
+    kept = {name: value for name, value in own.items() if not (lacking and name.startswith(f"{spare}."))}
+    stored.copy_to(kept)
+    return len(kept) == len(own)
 
 
 def model_tensors(path: Path) -> dict[str, Tensor]:

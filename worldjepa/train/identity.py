@@ -7,7 +7,7 @@ from typing import Any
 
 from worldjepa.errors import UserError
 
-GROUPS = ("seed", "modality", "data", "arch", "masks", "predictor", "target", "objective", "optim")
+GROUPS = ("seed", "modality", "data", "arch", "masks", "predictor", "target", "objective", "levels", "optim")
 """What a run cannot change and stay the same run. `run` and `probe` say how it is carried out and watched."""
 
 ELSEWHERE = ("data.root", "data.path", "data.cache", "data.max_bad_fraction")
@@ -37,7 +37,7 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> dict[st
         {
             key: value
             for group in GROUPS
-            if group in tree
+            if group in tree and not _without_levels(group, tree[group])
             for key, value in flatten(tree[group], group)
             if key not in ELSEWHERE
         }
@@ -53,6 +53,11 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> dict[st
             found[key] = pair
             named.append(leaf)
     return found
+
+
+def _without_levels(group: str, node: Any) -> bool:
+    """Runs from before there were levels are the same runs."""
+    return group == "levels" and not node.get("above")
 
 
 def check(path: object, saved: Mapping[str, Any], current: Mapping[str, Any], allowed: Sequence[str]) -> list[str]:

@@ -102,8 +102,10 @@ def own_weights(path: str, model: JEPA) -> list[str]:
         UserError: there is none, or it does not fit.
     """
     origin = checkpoint.locate(Path(path).expanduser())
-    checkpoint.load_model(origin, model)
-    return [f"weights from {origin}; everything else begins anew"]
+    whole = checkpoint.load_model(origin, model, spare="above")
+    return [
+        f"weights from {origin}; {'' if whole else 'the levels and '}everything else begin{'s' if whole else ''} anew"
+    ]
 
 
 def claim(out: Path, run: RunSettings, stack: contextlib.ExitStack) -> Path:
@@ -204,6 +206,10 @@ def prepare(
         notes += other_machine(state.get("machine", {}), machine(team))
     elif run.init_from is not None:
         notes += weights(run.init_from, model)
+    elif model.alone:
+        raise UserError(
+            "levels.alone=true teaches nothing but the levels: run.init_from=RUN must bring what is below them"
+        )
 
     splits = source.probe() if probe.enabled else None
     judge = Judge(probe, splits, observations, fabric.device, fabric.autocast)

@@ -1,0 +1,176 @@
+"""Planning on several levels: the highest imagines the way in long steps, and each level below makes for its first sub-goal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, final
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from worldjepa.errors import UserError
+from worldjepa.levels import Level
+from worldjepa.world.costs import Cost, LatentDistance
+from worldjepa.world.model import Frames, WorldModel
+from worldjepa.world.planners import Imagines, Plan, Planner, Question
+from worldjepa.world.spaces import ActionSpace, Bank
+
+
+class Search(NamedTuple):
+    """How one level looks for a plan."""
+
+    model: Imagines
+    planner: Planner
+    cost: Cost
+    """Judges candidates where the level makes for its goal, and not for a sub-goal."""
+    space: ActionSpace
+
+
+class Stage(NamedTuple):
+    """One level above the lowest."""
+
+    level: Level
+    search: Search
+    horizon: int
+    """Steps of this level to plan."""
+
+    def lifted(self, below: Float[Tensor, "*b D"]) -> Float[Tensor, "*b E"]:
+        """This level's representations of those of the level below."""
+        above: Tensor = self.level.encoder.net(below)
+        return above
+
+
+@final
+class TopDown(Planner):
+    """Plans from the highest level to the lowest, and returns the plan of the lowest.
+
+    The first state that a level imagines is the sub-goal of the level below, which measures its distance in the representations
+    of the level above. Where the goal itself is nearer than the sub-goal, a level makes straight for the goal: the last mile.
+
+    Args:
+        planner: searches on the lowest level.
+        stages: the levels above, from the lowest to the highest.
+        chase: how a level judges its candidates by a sub-goal; the sum of distances over the horizon by default. They are
+            measured where the level above represents them.
+
+    Raises:
+        UserError: there are no levels above.
+
+    Source: HWM (arXiv 2604.03208), H-JEPA (arXiv 2610.06805).
+    """
+
+    def __init__(self, planner: Planner, stages: Sequence[Stage], chase: LatentDistance | None = None) -> None:
+        if not stages:
+            raise UserError("planning on several levels needs a model with levels above the lowest")
+        self.planner, self.stages = planner, list(stages)
+        like = LatentDistance() if chase is None else chase
+        self.chase = [LatentDistance(like.metric, like.reduce, stage.level.encoder.net) for stage in stages]
+
+    def plan(self, model: Imagines, question: Question, cost: Cost, space: ActionSpace, rng: torch.Generator) -> Plan:
+        """Plan for all tasks at once; the evaluations are those of all levels."""
+        searches = [Search(model, self.planner, cost, space), *(stage.search for stage in self.stages)]
+        asks = [question]
+        for stage in self.stages:
+            now, goal = stage.lifted(asks[-1].history.x[:, -1:]), stage.lifted(asks[-1].goal)
+            asks.append(Question(Frames(now, question.history.pos), goal, stage.horizon))
+        top = searches.pop()
+        plan = top.planner.plan(top.model, asks[-1], top.cost, top.space, rng)
+        spent, trace = plan.evaluations, plan.trace
+        for search, ask, above, chase in reversed(list(zip(searches, asks, asks[1:], self.chase, strict=False))):
+            plan = pursue(search, ask, above, plan.states[:, 0], chase, rng)
+            spent, trace = spent + plan.evaluations, trace + plan.trace
+        return plan._replace(evaluations=spent, trace=trace)
+
+
+def pursue(
+    search: Search,
+    ask: Question,
+    above: Question,
+    subgoal: Float[Tensor, "B n E"],
+    chase: LatentDistance,
+    rng: torch.Generator,
+) -> Plan:
+    """The plan of a level, where some tasks make for a sub-goal and others straight for the goal.
+
+    Args:
+        search: how the level plans.
+        ask: its question.
+        above: the same question in the representations of the level above.
+        subgoal: what that level imagines after its first step.
+        chase: judges by sub-goals.
+        rng: all randomness.
+    """
+    now = above.history.x[:, -1]
+    apart = [(now - there).square().flatten(1).mean(1) for there in (above.goal, subgoal)]
+    last_mile = apart[0] < apart[1]  # [B]
+    plans: list[tuple[Bool[Tensor, " B"], Plan]] = []
+    for which, cost, goal in ((last_mile, search.cost, ask.goal), (~last_mile, chase, subgoal)):
+        if bool(which.any()):
+            some = rows(ask._replace(goal=goal), which)
+            plans.append((which, search.planner.plan(search.model, some, cost, search.space, rng)))
+    return merged(plans)
+
+
+def rows(ask: Question, which: Bool[Tensor, " B"]) -> Question:
+    """The question for some of the tasks."""
+    past, warm = (None if part is None else part[which] for part in (ask.past, ask.warm))
+    return Question(Frames(ask.history.x[which], ask.history.pos), ask.goal[which], ask.horizon, past, warm)
+
+
+def merged(plans: Sequence[tuple[Bool[Tensor, " B"], Plan]]) -> Plan:
+    """Plans for different tasks as one plan for all of them."""
+    which = [which for which, _ in plans]
+    actions = scattered(which, [plan.actions for _, plan in plans])
+    states = scattered(which, [plan.states for _, plan in plans])
+    cost = scattered(which, [plan.cost for _, plan in plans])
+    spent = max(plan.evaluations for _, plan in plans)
+    return Plan(actions, states, cost, spent, max((plan.trace for _, plan in plans), key=len))
+
+
+def scattered(which: Sequence[Bool[Tensor, " B"]], parts: Sequence[Float[Tensor, "_ ..."]]) -> Float[Tensor, "B ..."]:
+    """Rows for different tasks, each at the place of its task."""
+    whole = parts[0].new_empty(len(which[0]), *parts[0].shape[1:])
+    for mask, part in zip(which, parts, strict=True):
+        whole[mask] = part
+    return whole
+
+
+def stages_of(
+    levels: Sequence[Level],
+    acting: Float[Tensor, "E T W"],
+    planner: Planner,
+    horizons: Sequence[int],
+    cost: Cost | None = None,
+    tail: float = 0.01,
+) -> list[Stage]:
+    """Trained levels, ready to plan with; their macro-actions are those of episodes that were watched.
+
+    Args:
+        levels: from the lowest to the highest.
+        acting: the normalised actions of episodes that are at least as long as one step of the highest level.
+        planner: searches on all of these levels.
+        horizons: steps to plan, for each of them.
+        cost: judges their candidates by the goal; by default the least distance over the horizon.
+        tail: see `Bank`.
+
+    Raises:
+        UserError: there are more or fewer horizons than levels, nobody acts, or the episodes are too short.
+    """
+    if len(horizons) != len(levels):
+        raise UserError(f"{len(levels)} levels above the lowest need as many horizons, not {len(horizons)}")
+    judge = LatentDistance("l2", "min") if cost is None else cost
+    below: Tensor | None = acting
+    step, stages = 1, []
+    for level, horizon in zip(levels, horizons, strict=True):
+        with torch.no_grad():
+            below = level.macro_actions(below, step)
+        step *= level.stride
+        if below is None:
+            raise UserError("this level was trained without actions: there is nothing to plan")
+        if not below.numel():
+            raise UserError(f"episodes of {acting.shape[1]} actions are shorter than a step of {step} frames")
+        space = Bank(below[:, :: level.stride].flatten(0, 1)[:, None], tail)
+        model = WorldModel(level.target.released(level.encoder), level.predictor)
+        stages.append(Stage(level, Search(model, planner, judge, space), horizon))
+    return stages
