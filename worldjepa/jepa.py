@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from worldjepa.interfaces import Encoder, Objective, Predictor, TargetEncoder
-from worldjepa.types import Batch
+from worldjepa.types import Batch, Grid
 
 
 class Above(nn.Module, ABC):
@@ -22,6 +22,10 @@ class Above(nn.Module, ABC):
     @abstractmethod
     def forward(self, encoder: Encoder, batch: Batch) -> dict[str, Tensor]:
         """Named, weighted terms that are added to the loss; their names are none of the JEPA's own."""
+
+    @abstractmethod
+    def check(self, grid: Grid) -> None:
+        """Raise `UserError` where observations on this lattice are too short for it."""
 
     @abstractmethod
     def update(self, step: int) -> None:

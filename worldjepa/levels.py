@@ -181,7 +181,7 @@ class Level(nn.Module):
         """This level's terms, and what it represents.
 
         Raises:
-            UserError: the windows are too short, or hold no actions.
+            UserError: the data hold no actions.
         """
         above = self.lifted(below)
         if self.macro and above.acting is None:
@@ -220,15 +220,13 @@ class Level(nn.Module):
         macros: Tensor = self.macro_encoder(torch.cat(chunks, -1))
         return macros
 
+    def reach(self, step: int) -> int:
+        """Frames from the first to the last that a rollout of this level needs, where one of its steps takes `step`."""
+        return (self.predictor.history - 1 + self.rollout) * step
+
     def _places(self, frames: int, step: int) -> Int[Tensor, "P F"]:
-        reach = (self.predictor.history - 1 + self.rollout) * step
-        if reach >= frames:
-            raise UserError(
-                f"a level of {self.rollout} steps of {step} frames needs windows of more than {reach} frames, not {frames}: "
-                "raise data.horizon, or lower stride or rollout in levels"
-            )
-        count = min(self.windows, frames - reach)
-        starts = torch.linspace(0, frames - reach - 1, count).round().long()
+        left = frames - self.reach(step)
+        starts = torch.linspace(0, left - 1, min(self.windows, left)).round().long()
         return starts[:, None] + step * torch.arange(self.predictor.history + self.rollout)
 
     def _masks(self, grid: Grid, batch: int) -> list[Masks]:
@@ -302,6 +300,18 @@ class Hierarchy(Above):
             return None
         normalised: Tensor = self.actions(actions)
         return normalised
+
+    def check(self, grid: Grid) -> None:
+        """Raise `UserError` where observations have too few frames for a level's rollouts."""
+        step = 1
+        for number, level in enumerate(self.each, 2):
+            step *= level.stride
+            reach = level.reach(step)
+            if reach >= grid.t:
+                raise UserError(
+                    f"level {number} takes {level.rollout} steps of {step} frames, which needs more than {reach} frames of "
+                    f"representations, not {grid.t}: choose longer windows (data.horizon, data.frames) or levels=none"
+                )
 
     def update(self, step: int) -> None:
         """Let the averages of all levels' encoders follow them."""

@@ -173,6 +173,8 @@ def prepare(
     model = build_model(config, schedule.schedule, observations)
     grid = model.encoder.grid(observations.shape)
     draw_masks(sampler.at(0.0), grid, schedule.global_batch, seed, 0)  # an impossible setting stops here
+    if model.above is not None:
+        model.above.check(grid)
     trial = Trial(observations, sampler, grid, seed)
     switch_on(model, run)
     wrapped = fabric.setup_module(model)

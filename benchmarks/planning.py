@@ -1,0 +1,206 @@
+"""World models of rooms that plan, flat and on several levels, on fixed tasks, with all that they are measured beside.
+
+    python -m benchmarks.planning           # trains and plans what is not there yet, then prints the tables
+    python -m benchmarks.planning --table   # only prints
+    python -m benchmarks.planning --tasks   # draws benchmarks/tasks anew
+
+A seed decides the episodes, the weights and the planner; the tasks in `benchmarks/tasks` are the same for all seeds, and none
+is solved where it begins. Stopped at any place, it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from modalities.trajectory.rooms import RoomsEnv
+from worldjepa.world.tasks import TaskSet, write_tasks
+from worldjepa.world.trial import wilson
+
+TASKS = Path(__file__).parent / "tasks"
+COUNT = 200
+KINDS = {
+    "smaze-near": ("smaze", "near", 40),
+    "smaze-any": ("smaze", "any", 150),
+    "smaze-far": ("smaze", "far", 150),
+    "random_doors-any": ("random_doors", "any", 100),
+    "snake-far": ("snake", "far", 250),
+}
+"""For each file of tasks the layout, the kind and the budget."""
+
+LONG = ["data.steps=130", "data.horizon=115"]
+"""Episodes and windows in which the slowest of three levels has room."""
+
+
+class Model(NamedTuple):
+    """How a model is trained."""
+
+    words: list[str]
+    base: str | None = None
+    """The model whose levels are trained on top."""
+
+
+MODELS = {
+    "smaze": Model(["data.layout=smaze"]),
+    "smaze-two": Model(["data.layout=smaze", "preset=quickstart_levels"], "smaze"),
+    "random_doors": Model(["data.layout=random_doors"]),
+    "snake": Model(["data.layout=snake"]),
+    "snake-two": Model(["data.layout=snake", "preset=quickstart_levels"], "snake"),
+    "snake-three": Model(["data.layout=snake", "preset=quickstart_levels", "levels=three_on_top", *LONG], "snake"),
+}
+
+
+class Row(NamedTuple):
+    """What is measured."""
+
+    name: str
+    tasks: str
+    model: str
+    words: list[str]
+
+
+FLAT = ["levels=1"]
+ROWS = [
+    Row("flat", "smaze-near", "smaze", FLAT),
+    Row("flat", "smaze-any", "smaze", FLAT),
+    Row("two levels", "smaze-any", "smaze-two", []),
+    Row("flat, twice the candidates", "smaze-far", "smaze", [*FLAT, "samples=256"]),
+    Row("flat, 60 steps ahead", "smaze-far", "smaze", [*FLAT, "horizon=60", "execute=6", "reduce=min"]),
+    Row("two levels", "smaze-far", "smaze-two", []),
+    Row("flat", "random_doors-any", "random_doors", FLAT),
+    Row("flat", "snake-far", "snake", FLAT),
+    Row("two levels", "snake-far", "snake-two", ["above=16"]),
+    Row("three levels", "snake-far", "snake-three", ["above=3,6"]),
+]
+
+
+def draw_tasks() -> None:
+    """Write the files of tasks."""
+    TASKS.mkdir(exist_ok=True)
+    for name, (layout, kind, budget) in KINDS.items():
+        env = RoomsEnv(layout)
+        write_tasks(TASKS / f"{name}.json", TaskSet(kind, budget, env.settings({}), env.tasks(kind, COUNT, seed=0)))
+
+
+def run(words: list[str]) -> None:
+    """Run one command of worldjepa."""
+    subprocess.run([sys.executable, "-m", "worldjepa", *words], check=True)
+
+
+def trained(out: Path, name: str, seed: int) -> Path:
+    """The run folder of a model, trained if it is not there."""
+    model, folder = MODELS[name], out / f"{name}-{seed}"
+    if not (folder / "report.json").exists():
+        below = [] if model.base is None else [f"run.init_from={trained(out, model.base, seed)}"]
+        fixed = ["modality=trajectory", f"seed={seed}", f"data.seed={seed}", "run.threads=1", "run.resume=auto"]
+        run(["train", *fixed, *model.words, *below, f"run.out={folder}"])
+    return folder
+
+
+def planned(out: Path, row: Row, seed: int) -> Path:
+    """The file with what came of a row, measured if it is not there."""
+    folder = out / f"{slug(row)}-{seed}"
+    if not (folder / "plan.json").exists():
+        fixed = [f"checkpoint={trained(out, row.model, seed)}", f"tasks={TASKS / row.tasks}.json", f"count={COUNT}"]
+        run(["plan", *fixed, *row.words, f"seed={seed}", "threads=1", f"out={folder}"])
+    return folder / "plan.json"
+
+
+def slug(row: Row) -> str:
+    """A name for a folder."""
+    return f"plan-{row.tasks}-{row.name.replace(', ', '-').replace(' ', '_')}"
+
+
+def main() -> None:
+    """Measure what is missing and print the tables of what there is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("outputs/planning"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only", default="", help="only rows whose tasks begin so")
+    parser.add_argument("--table", action="store_true", help="measure nothing, only show what there is")
+    parser.add_argument("--tasks", action="store_true", help="draw the tasks anew and do nothing else")
+    options = parser.parse_args()
+    if options.tasks:
+        draw_tasks()
+        return
+    rows = [row for row in ROWS if row.tasks.startswith(options.only)]
+    if not options.table:
+        for seed in options.seeds:
+            for row in rows:
+                planned(options.out, row, seed)
+    show(options.out, rows, options.seeds)
+
+
+def show(out: Path, rows: list[Row], seeds: list[int]) -> None:
+    """Print the tables in Markdown."""
+    console = Console(width=200)
+    models, plans = Table(box=None), Table(box=None)
+    table(models, ("layout", "probe R2", "error after 10", "30", "60 steps", "seconds of training"))
+    table(plans, ("tasks", "who", "success %, all seeds", "each seed", "steps", "evaluations", "seconds a plan"))
+    for layout in dict.fromkeys(row.model.split("-")[0] for row in rows):
+        line = told_of_model(out, layout, rows, seeds)
+        if line:
+            models.add_row(*line)
+    for tasks in dict.fromkeys(row.tasks for row in rows):
+        mine = [row for row in rows if row.tasks == tasks]
+        found = {row.name: results(out, row, seeds) for row in mine}
+        some = next((values for values in found.values() if values), None)
+        if some is None:
+            continue
+        for who in ("random", "shortest way"):
+            plans.add_row(tasks, who, *told([value["actors"][who] for value in some]), "")
+        for name, values in found.items():
+            if values:
+                actors = [next(iter(value["actors"].values())) for value in values]
+                seconds = statistics.mean(value["seconds_per_plan"] for value in values)
+                plans.add_row(tasks, name, *told(actors), f"{seconds:.2f}")
+    console.print(models)
+    console.print(plans)
+
+
+def table(empty: Table, headings: tuple[str, ...]) -> None:
+    """Add the columns."""
+    for heading in headings:
+        empty.add_column(heading)
+
+
+def results(out: Path, row: Row, seeds: list[int]) -> list[dict[str, Any]]:
+    """What was measured of a row, for the seeds that are done."""
+    files = [out / f"{slug(row)}-{seed}" / "plan.json" for seed in seeds]
+    return [json.loads(file.read_text()) for file in files if file.exists()]
+
+
+def told(actors: list[dict[str, Any]]) -> list[str]:
+    """Success over all seeds and of each, steps where solved, evaluations."""
+    solved, tasks = sum(round(a["success"] * a["tasks"]) for a in actors), sum(a["tasks"] for a in actors)
+    steps = [a["steps"] for a in actors if a["steps"] is not None]
+    each = ", ".join(f"{100 * a['success']:.1f}" for a in actors)
+    evaluations = statistics.mean(a["evaluations"] for a in actors)
+    return [str(wilson(solved, tasks)), each, f"{statistics.mean(steps):.0f}" if steps else "", f"{evaluations:,.0f}"]
+
+
+def told_of_model(out: Path, layout: str, rows: list[Row], seeds: list[int]) -> list[str] | None:
+    """Probe and imagination of the flat models of a layout, for each seed."""
+    row = next(row for row in rows if row.model == layout)
+    found = results(out, row, seeds)
+    if not found:
+        return None
+    seconds = [
+        json.loads((out / f"{layout}-{seed}" / "report.json").read_text())["trained_seconds"]
+        for seed in seeds[: len(found)]
+    ]
+    errors = [", ".join(f"{value['open_loop_error'][str(h)]:.3f}" for value in found) for h in (10, 30, 60)]
+    probes = ", ".join(f"{value['probe_r2']:.4f}" for value in found)
+    return [layout, probes, *errors, ", ".join(f"{value:.0f}" for value in seconds)]
+
+
+if __name__ == "__main__":
+    main()
