@@ -76,7 +76,6 @@ ROWS = [
     Row("flat, 60 steps ahead", "smaze-far", "smaze", [*FLAT, "horizon=60", "execute=6", "reduce=min"]),
     Row("two levels", "smaze-far", "smaze-two", []),
     Row("flat", "random_doors-any", "random_doors", FLAT),
-    Row("flat", "snake-far", "snake", FLAT),
     Row("two levels", "snake-far", "snake-two", ["above=16"]),
     Row("three levels", "snake-far", "snake-three", ["above=3,6"]),
 ]
