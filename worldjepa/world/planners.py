@@ -168,7 +168,7 @@ class CEM(Planner):
         best = Best(model, question, cost)
         candidates = population(question, space, self.samples, rng)
         mean = std = None
-        least = self.least * (space.high - space.low) / 2
+        least = self.least * space.half
         for iteration in range(self.iterations):
             costs = best.judge(candidates)
             if iteration == self.iterations - 1:
@@ -219,7 +219,7 @@ class MPPI(Planner):
             weights = torch.softmax(-(costs - costs.amin(1, keepdim=True)) / (self.temperature * scale), 1)  # [B, S]
             mean = (weights[..., None, None] * candidates).sum(1)  # [B, H, W]
             share = self.noise * 0.5 ** (iteration / max(1, self.iterations - 1))
-            deviation = share * (space.high - space.low) / 2
+            deviation = share * space.half
             candidates = space.clip(mean[:, None] + deviation * torch.randn(candidates.shape, generator=rng))
             candidates[:, 0] = mean
         return best.plan()
@@ -247,8 +247,9 @@ class Gradient(Planner):
     def plan(self, model: Imagines, question: Question, cost: Cost, space: ActionSpace, rng: torch.Generator) -> Plan:
         """Plan for all tasks at once."""
         best = Best(model, question, cost)
-        middle, half = (space.low + space.high) / 2, (space.high - space.low) / 2
+        middle, half = space.middle, space.half
         # In units of half the space, so that one length of step suits all numbers.
+        low, high = (space.low - middle) / half, (space.high - middle) / half
         unit = ((population(question, space, self.samples, rng) - middle) / half).requires_grad_()
         optimizer = torch.optim.Adam([unit], lr=self.lr)
         for step in range(self.steps):
@@ -258,5 +259,5 @@ class Gradient(Planner):
             (unit.grad,) = torch.autograd.grad(costs.sum(), unit)
             optimizer.step()
             with torch.no_grad():
-                unit.clamp_(-1, 1)
+                unit.clamp_(low, high)
         return best.plan()
