@@ -35,6 +35,8 @@ class Question(NamedTuple):
     """The actions between the frames of the history."""
     warm: Float[Tensor, "B H W"] | None = None
     """A plan to begin with, such as the last one without what was done."""
+    proposals: Float[Tensor, "B P H W"] | None = None
+    """More plans to begin with, such as those of a policy."""
 
 
 class Plan(NamedTuple):
@@ -94,10 +96,19 @@ class Best:
 
 
 def population(question: Question, space: ActionSpace, samples: int, rng: torch.Generator) -> Float[Tensor, "B S H W"]:
-    """The first candidates; a plan to begin with takes the place of one."""
+    """The first candidates; plans to begin with take the places of the first ones.
+
+    Raises:
+        UserError: there are more of them than candidates.
+    """
     drawn = space.sample((len(question.goal), samples, question.horizon), rng)
-    if question.warm is not None:
-        drawn[:, 0] = space.clip(question.warm)
+    given = [] if question.warm is None else [question.warm[:, None]]
+    given += [] if question.proposals is None else [question.proposals]
+    if given:
+        first = space.clip(torch.cat(given, 1))
+        if first.shape[1] > samples:
+            raise UserError(f"{first.shape[1]} plans to begin with do not fit among {samples} samples")
+        drawn[:, : first.shape[1]] = first
     return drawn
 
 
