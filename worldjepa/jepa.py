@@ -31,13 +31,14 @@ class JEPA(nn.Module):
         self.objective = objective
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the objective's named terms, each the mean over the batch's masks; the loss is their sum."""
+        """Return the objective's named terms, each the mean over masks and members; the loss is their sum."""
         answers = self.target(batch.obs, batch.masks)
         terms = []
         for number, (masks, answer) in enumerate(zip(batch.masks, answers, strict=True)):
             context = self.encoder(batch.obs, keep=masks.context)  # [B, C, K, D]
-            pred = self.predictor(context, answer.pos, batch.cond, number)  # [B, M, Q, D]
-            terms.append(self.objective(pred, answer, context, batch.cond))
+            for member in self.predictor.members():
+                pred = member(context, answer.pos, batch.cond, number)  # [B, M, Q, D]
+                terms.append(self.objective(pred, answer, context, batch.cond))
         return mean_terms(terms)
 
 

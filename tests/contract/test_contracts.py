@@ -44,6 +44,7 @@ from modalities.video.tokenizer import Tubelets
 from worldjepa.boxes import BoxUnion, Several
 from worldjepa.causal import CausalViT
 from worldjepa.encoders import TimmViT, ViT
+from worldjepa.ensemble import EnsembleMLP
 from worldjepa.future import Future
 from worldjepa.interfaces import Encoder
 from worldjepa.masks import CrossBlock, Curriculum, MultiBlock, MultiBlockOfficial, Random
@@ -318,6 +319,10 @@ CASES: dict[type, list[Case]] = {
         Case(lambda _: ResidualMLP(4, 12, 1), {"dim": 4, "grid": Grid(6), "causal": True, "compiled": False}),
     ],
     Recurrent: [Case(lambda _: Recurrent(4, ActionSpec(3)), {"dim": 4, **STEPS})],
+    EnsembleMLP: [
+        Case(lambda _: EnsembleMLP(4, 3, 12, history=2, actions=ActionSpec(3)), {"dim": 4, **STEPS}),
+        Case(lambda _: EnsembleMLP(4, 2, 12), {"dim": 4, "grid": Grid(6), "causal": True, "compiled": False}),
+    ],
     CausalViT: [
         Case(
             lambda _: CausalViT(4, 12, 2, 2, history=3, actions=ActionSpec(3)),
