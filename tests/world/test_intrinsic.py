@@ -13,6 +13,7 @@ from worldjepa.errors import UserError
 from worldjepa.world.costs import LatentDistance, WeightedSum
 from worldjepa.world.critic import Critic, returns
 from worldjepa.world.intrinsic import ActionPenalty, Constraint, IntrinsicCost
+from worldjepa.world.memory import ShortTermMemory
 from worldjepa.world.model import Frames, Rollout
 from worldjepa.world.planners import CEM, Question
 from worldjepa.world.spaces import Box
@@ -79,11 +80,11 @@ def test_an_intrinsic_cost_cannot_be_changed() -> None:
 PLACES, DISCOUNT = 5, 0.8
 
 
-def chain(episodes: int, steps: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def chain(episodes: int, steps: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """Walks to the right with chance 0.7 and otherwise to the left, on five places; being at the last one costs 1.
 
     Returns:
-        Where the walks were, one-hot; what that cost; the true values; the chances.
+        Where the walks were, one-hot; what that cost; the true values.
     """
     chances = torch.zeros(PLACES, PLACES, dtype=torch.float64)
     for place in range(PLACES):
@@ -98,13 +99,17 @@ def chain(episodes: int, steps: int, seed: int = 0) -> tuple[Tensor, Tensor, Ten
     cost[-1] = 1.0
     # What comes after: v = P (c + discount v).
     values = torch.linalg.solve(torch.eye(PLACES) - DISCOUNT * chances, chances @ cost)
-    return torch.eye(PLACES)[places][:, :, None], (places == PLACES - 1).float(), values.float(), chances
+    return torch.eye(PLACES)[places][:, :, None], (places == PLACES - 1).float(), values.float()
 
 
 @pytest.mark.parametrize("trace", [0.0, 0.9, 1.0], ids=["td", "between", "monte_carlo"])
-def test_a_critic_learns_what_a_chain_will_cost(trace: float) -> None:
+def test_a_critic_learns_from_memory_what_a_chain_will_cost(trace: float) -> None:
     torch.manual_seed(0)
-    states, costs, values, _ = chain(300, 20)
+    met, cost, values = chain(300, 20)
+    memory = ShortTermMemory(21)
+    for time in range(21):
+        memory.write(met[:, time], torch.zeros(300, 1) if time else None, cost[:, time])
+    (states, _), costs = memory.context(21), memory.costs()
     critic = Critic(PLACES, 32, DISCOUNT)
     untrained = (critic.value(torch.eye(PLACES)[:, None]) - values).abs().max()
     critic.fit(states, costs, rng(1), steps=400, batch=64, trace=trace, follow=0.1, lr=5e-3)

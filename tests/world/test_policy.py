@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -242,6 +244,25 @@ def test_what_an_agent_lacks_is_named() -> None:
         (lambda: agent(proposals=3), "proposals=3"),
         (lambda: carry_out(env, agent(configurator=always), tasks, 1), "needs a policy"),
         (lambda: carry_out(env, agent(configurator=Halves()), tasks, 1), "not for a LatentDistance"),
+        (lambda: carry_out(env, agent(configurator=always, remember=8), tasks, 1), "remembers 9 states or more, not 8"),
     ):
         with pytest.raises(UserError, match=message):
             make()
+
+
+def test_the_page_about_agents_runs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "world-models.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page.partition("## Agent")[2], re.DOTALL)
+    env = empty()
+    names: dict[str, Any] = {
+        "model": exact(),
+        "environment": env,
+        "tasks": env.tasks("any", 12, seed=12),
+        "rng": rng(),
+        "low": LOW,
+        "high": HIGH,
+    }
+    torch.manual_seed(0)
+    exec(block, names)
+    assert names["at_once"].solved.mean() > 0.5
+    assert names["both"].solved.all()

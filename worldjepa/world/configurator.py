@@ -87,7 +87,16 @@ class RuleConfigurator(Configurator):
         self.weights = (usual, usual if stuck_weights is None else tuple(map(float, stuck_weights)))
 
     def configure(self, situation: Situation) -> list[Configuration]:
-        """The configuration of each task."""
+        """The configuration of each task.
+
+        Raises:
+            UserError: the agent forgets too soon to tell who is stuck.
+        """
+        if situation.memory.capacity <= self.patience:
+            raise UserError(
+                f"patience={self.patience} needs an agent that remembers {self.patience + 1} states or more, not "
+                f"{situation.memory.capacity}: see remember"
+            )
         states, _ = situation.memory.context(self.patience + 1)
         apart = (states - situation.goal[:, None]).square().mean((-1, -2))  # [B, T]
         horizon = self.horizon if situation.left is None else min(self.horizon, situation.left)

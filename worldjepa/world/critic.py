@@ -30,7 +30,7 @@ class Critic(Cost):
     Raises:
         UserError: the discount is not in [0, 1), or a name is not known.
 
-    Source: LeCun, A Path Towards Autonomous Machine Intelligence (2022), section 4.1: the trainable critic.
+    Source: LeCun, A Path Towards Autonomous Machine Intelligence (2022), section 3.3: the trainable critic.
     """
 
     def __init__(self, dim: int, hidden: int = 128, discount: float = 0.95, reduce: Reduce = "last") -> None:

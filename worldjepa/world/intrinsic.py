@@ -72,7 +72,7 @@ class IntrinsicCost(Cost):
     Raises:
         UserError: a name is not known.
 
-    Source: LeCun, A Path Towards Autonomous Machine Intelligence (2022), section 4.1: the hard-wired intrinsic cost.
+    Source: LeCun, A Path Towards Autonomous Machine Intelligence (2022), section 3.2: the hard-wired intrinsic cost.
     """
 
     def __init__(self, of: Callable[[Float[Tensor, "*b n D"]], Float[Tensor, "*b"]], reduce: Reduce = "sum") -> None:

@@ -179,7 +179,7 @@ class WorldModel(nn.Module):
         Raises:
             UserError: beta is not positive.
 
-        Source: Dawid and LeCun (arXiv 2306.02572), section 3: the free energy, here of a discrete latent variable.
+        Source: Dawid and LeCun (arXiv 2306.02572): the free energy, here of a discrete latent variable.
         """
         if not beta > 0:
             raise UserError(f"beta must be positive, not {beta}")
