@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -52,6 +53,10 @@ class Dynamics(Predictor):
             acting: for each frame the normalised actions that leave it; W is 0 where nobody acts.
             answers: how many predictions are wanted, at least 1.
         """
+
+    def members(self) -> Sequence[Dynamics]:
+        """Those that are trained, each by a loss of its own: by default itself alone."""
+        return [self]
 
     def step(
         self, frames: Float[Tensor, "R T n D"], pos: Float[Tensor, "n 2"], acting: Float[Tensor, "R T W"]

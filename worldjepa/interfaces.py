@@ -89,6 +89,10 @@ class Predictor(nn.Module, ABC):
         `mask` says which of the step's masks asks, for predictors that tell them apart.
         """
 
+    def members(self) -> Sequence[Predictor]:
+        """Those that are trained, each by a loss of its own: by default itself alone."""
+        return [self]
+
 
 class MaskSampler(ABC):
     """Draws what is seen and what is asked. A pure function of its arguments: no counters, no global generator."""

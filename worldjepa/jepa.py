@@ -68,7 +68,7 @@ class JEPA(nn.Module):
         return self.above is not None and self.above.alone
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the objective's named terms, each the mean over the batch's masks; the loss is their sum."""
+        """Return the objective's named terms, each the mean over masks and members; the loss is their sum."""
         above: dict[str, Tensor] = {} if self.above is None else self.above(self.encoder, batch)
         return (
             above if self.alone else compare(self.encoder, self.predictor, self.target, self.objective, batch) | above
@@ -85,13 +85,14 @@ class JEPA(nn.Module):
 def compare(
     encoder: Encoder, predictor: Predictor, target: TargetEncoder, objective: Objective, batch: Batch
 ) -> dict[str, Tensor]:
-    """The objective's named terms, each the mean over the batch's masks."""
+    """The objective's named terms, each the mean over the batch's masks and the predictor's members."""
     answers = target(batch.obs, batch.masks)
     terms = []
     for number, (masks, answer) in enumerate(zip(batch.masks, answers, strict=True)):
         context = encoder(batch.obs, keep=masks.context)  # [B, C, K, D]
-        pred = predictor(context, answer.pos, batch.cond, number)  # [B, M, Q, D]
-        terms.append(objective(pred, answer, context, batch.cond))
+        for member in predictor.members():
+            pred = member(context, answer.pos, batch.cond, number)  # [B, M, Q, D]
+            terms.append(objective(pred, answer, context, batch.cond))
     return mean_terms(terms)
 
 

@@ -363,6 +363,9 @@ def check_predictor(
         compiled: also compare with the compiled predictor, which takes seconds.
     """
     subject, predictor = Subject(predictor), _copied(predictor)
+    parts = {id(parameter) for member in predictor.members() for parameter in member.parameters()}
+    left_out = [name for name, parameter in predictor.named_parameters() if id(parameter) not in parts]
+    subject.holds(not left_out, "its members hold all that is trained", f"none holds {', '.join(left_out[:5])}")
     if causal:
         _check_causal(subject, predictor, dim, grid, cond)
         context, query = _frames(grid, dim)

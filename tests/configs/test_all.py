@@ -34,7 +34,10 @@ OWN = {
     "data=episodes": ["data.root={tmp}"],
     "preset=reference_trajectory": ["data.root={tmp}"],
     **{f"arch={name}": ["modality=trajectory"] for name in GROUPS["arch"] if name.endswith("_frames")},
-    **{f"predictor={name}": ["modality=trajectory"] for name in ("residual_mlp", "recurrent", "causal_vit")},
+    **{
+        f"predictor={name}": ["modality=trajectory"]
+        for name in ("residual_mlp", "ensemble_mlp", "recurrent", "causal_vit")
+    },
     **{f"objective={name}": ["modality=trajectory"] for name in ("world_sigreg", "world_vicreg")},
     **{f"method={name}": ["modality=trajectory"] for name in GROUPS["method"] if name.startswith("world_")},
     "arch=timm": ["arch.encoder.name=vit_tiny_patch16_224"],

@@ -44,8 +44,10 @@ from modalities.video.tokenizer import Tubelets
 from worldjepa.boxes import BoxUnion, Several
 from worldjepa.causal import CausalViT
 from worldjepa.encoders import TimmViT, ViT
+from worldjepa.ensemble import EnsembleMLP
 from worldjepa.future import Future
 from worldjepa.interfaces import Encoder
+from worldjepa.levels import OwnLatent, SameLatent
 from worldjepa.masks import CrossBlock, Curriculum, MultiBlock, MultiBlockOfficial, Random
 from worldjepa.nn.actions import ActionSpec
 from worldjepa.nn.positions import SinCos, Table
@@ -229,6 +231,11 @@ def patches(frames: int, channels: int, side: int, patch: int) -> torch.Tensor:
     return (torch.arange(frames)[:, None, None] * cells + inside)[:, None].expand(frames, channels, side, side)
 
 
+def cells(frames: int, high: int, width: int) -> torch.Tensor:
+    """For each number of representations `[frames, high, 1, width]` the token that it belongs to."""
+    return torch.arange(frames * high).view(frames, high, 1, 1).expand(-1, -1, -1, width)
+
+
 SMALL_FRAMES = {"obs": torch.randn(2, 6, 1, 8, 8), "footprint": lasting(6, 1, 8, 8), "compiled": False}
 ENCODER = vit()
 STAYS = {"moves": False}
@@ -307,6 +314,12 @@ CASES: dict[type, list[Case]] = {
     StateFrames: [
         Case(lambda _: StateFrames(6, 3, 8), {"obs": torch.randn(2, 6, 3), "footprint": lasting(6, 3), "causal": True})
     ],
+    SameLatent: [
+        Case(lambda _: SameLatent(3), {"obs": torch.randn(2, 4, 2, 1, 3), "footprint": cells(4, 2, 3), "causal": True})
+    ],
+    OwnLatent: [
+        Case(lambda _: OwnLatent(3, 6, 8), {"obs": torch.randn(2, 4, 2, 1, 3), "footprint": cells(4, 2, 3), "causal": True})
+    ],
     PerFrame: [
         Case(
             lambda _: PerFrame(vit()),
@@ -318,6 +331,10 @@ CASES: dict[type, list[Case]] = {
         Case(lambda _: ResidualMLP(4, 12, 1), {"dim": 4, "grid": Grid(6), "causal": True, "compiled": False}),
     ],
     Recurrent: [Case(lambda _: Recurrent(4, ActionSpec(3)), {"dim": 4, **STEPS})],
+    EnsembleMLP: [
+        Case(lambda _: EnsembleMLP(4, 3, 12, history=2, actions=ActionSpec(3)), {"dim": 4, **STEPS}),
+        Case(lambda _: EnsembleMLP(4, 2, 12), {"dim": 4, "grid": Grid(6), "causal": True, "compiled": False}),
+    ],
     CausalViT: [
         Case(
             lambda _: CausalViT(4, 12, 2, 2, history=3, actions=ActionSpec(3)),

@@ -25,7 +25,7 @@ from worldjepa.types import Batch, Grid, Tokens
 from worldjepa.vectors import ResidualMLP
 from worldjepa.world.agent import Agent
 from worldjepa.world.costs import LatentDistance
-from worldjepa.world.hierarchy import TopDown, rows, stages_of
+from worldjepa.world.hierarchy import TopDown, stages_of
 from worldjepa.world.model import Frames
 from worldjepa.world.planners import CEM, Plan, Planner, Question
 from worldjepa.world.spaces import Box
@@ -215,10 +215,12 @@ class Asked(Planner):
     def __init__(self) -> None:
         self.goals: list[Tensor] = []
         self.costs: list[Any] = []
+        self.warm: list[Tensor | None] = []
 
     def plan(self, model: Any, question: Question, cost: Any, space: Any, rng: torch.Generator) -> Plan:
         self.goals.append(question.goal)
         self.costs.append(cost)
+        self.warm.append(question.warm)
         b = len(question.goal)
         states = question.history.x[:, -1:].expand(-1, question.horizon, -1, -1)
         actions = torch.zeros(b, question.horizon, 2) + question.goal[:, :1, :2]
@@ -248,9 +250,8 @@ def test_the_last_mile_makes_straight_for_the_goal() -> None:
     assert torch.allclose(plan.cost, torch.tensor([0.5, 0.2, 0.5]))  # each task's own, in order
     assert torch.allclose(plan.actions[:, 0, 0], torch.tensor([0.5, 0.2, 0.5]))
     assert (plan.evaluations, plan.trace) == (18, [2.0, 1.0])
-    some = rows(ask, torch.tensor([True, False, True]))
-    assert some.warm is not None
-    assert torch.equal(some.warm, warm[[0, 2]])
+    assert bottom.warm[0] is not None
+    assert torch.equal(bottom.warm[0], warm[1:2])
 
 
 def test_an_agent_reaches_far_goals_from_the_top_down() -> None:

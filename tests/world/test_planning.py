@@ -20,7 +20,7 @@ from worldjepa.world.environment import Task
 from worldjepa.world.model import Frames, Rollout, WorldModel
 from worldjepa.world.planners import CEM, MPPI, Gradient, Planner, Question, RandomShooting
 from worldjepa.world.reach import Reachability
-from worldjepa.world.spaces import Bank, Box
+from worldjepa.world.spaces import ActionSpace, Bank, Box, Gaussian
 from worldjepa.world.tasks import TaskSet, check_tasks, read_tasks, write_tasks
 from worldjepa.world.trial import carry_out, wilson
 
@@ -189,6 +189,8 @@ def test_impossible_settings_are_named() -> None:
         (lambda: Gradient(lr=0), "lr must be positive"),
         (lambda: Box(HIGH, LOW), "low < high"),
         (lambda: Bank(torch.zeros(0, 2, 2)), "a bank needs stretches"),
+        (lambda: Gaussian(LOW, 0 * HIGH), "std > 0"),
+        (lambda: Gaussian(LOW, HIGH, HIGH, LOW), "low < high"),
     ):
         with pytest.raises(UserError, match=message):
             make()
@@ -206,6 +208,39 @@ def test_a_bank_draws_what_was_done() -> None:
     held = Box(LOW, HIGH, hold=3).sample((1, 4, 7), rng())
     assert torch.equal(held[:, :, 0], held[:, :, 2])
     assert not torch.equal(held[:, :, 2], held[:, :, 3])
+
+
+def test_a_normal_distribution_draws_around_its_mean() -> None:
+    mean, std = torch.tensor([0.5, -2.0]), torch.tensor([0.1, 3.0])
+    drawn = Gaussian(mean, std).sample((4, 2_000, 3), rng()).flatten(0, 2)
+    assert torch.allclose(drawn.mean(0), mean, atol=0.1)
+    assert torch.allclose(drawn.std(0), std, rtol=0.05)
+    assert torch.equal(Gaussian(mean, std).clip(drawn), drawn)
+    bounded = Gaussian(mean, std, LOW, HIGH)
+    inside = bounded.sample((4, 100, 3), rng())
+    assert bool(((inside >= LOW) & (inside <= HIGH)).all())
+    assert torch.allclose(bounded.half, torch.tensor([3**0.5 * 0.1, 1.0]))
+    held = Gaussian(mean, std, hold=2).sample((1, 4, 3), rng())
+    assert torch.equal(held[:, :, 0], held[:, :, 1])
+    assert not torch.equal(held[:, :, 1], held[:, :, 2])
+
+
+@pytest.mark.parametrize("planner", PLANNERS, ids=lambda planner: type(planner).__name__)
+def test_planners_begin_with_the_normal_distribution_of_their_space(planner: Any) -> None:
+    """A narrow one whose mean is the answer finds it at once, a box of the same bounds does not; nothing needs bounds."""
+    best = torch.zeros(2)
+    best[0] = 20 * 0.225 / 6
+    narrow: list[ActionSpace] = [
+        Gaussian(best, torch.full((2,), 0.05)),
+        Gaussian(best, torch.full((2,), 0.05), LOW, HIGH),
+        BOX,
+    ]
+    asked, cost = question(), LatentDistance(reduce="last")
+    plans = [planner.plan(exact(), asked, cost, space, rng()) for space in narrow]
+    for plan in plans[:2]:
+        assert bool(plan.actions.isfinite().all())
+        assert plan.trace[0] < 0.3 * plans[2].trace[0]
+        assert float((plan.actions - best).abs().max()) < 0.6
 
 
 # --- agents ----------------------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def test_training_goes_on_bit_for_bit_with_its_actions(run: Path, tmp_path: Path
 
 
 def test_what_actions_are_travels_in_the_checkpoint(run: Path) -> None:
-    model, environment, made_with = opened(run, ["env.layout=snake"], [], [])
+    model, _, environment, made_with = opened(run, ["env.layout=snake"], [], [])
     assert made_with["layout"] == "snake"
     assert isinstance(environment, RoomsEnv)
     spec = model.actions

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from worldjepa.cli.arguments import parse
-from worldjepa.cli.collect import natural
+from worldjepa.cli.collect import natural, number
 from worldjepa.cli.own import place, sort, whole
 from worldjepa.errors import UserError, unknown
 
 HELP = """
 usage: worldjepa plan checkpoint=PATH [out=FOLDER] [tasks=any|FILE.json] [count=32] [budget=100] [env.KEY=VALUE ...]
-                      [planner=cem] [samples=128] [iterations=4] [horizon=12] [execute=3] [cost=l2] [reduce=sum] [space=box]
-                      [levels=K] [above=10] [seed=0] [whole=false] [allow=PREFIX]
+                      [planner=cem] [samples=128] [iterations=4] [horizon=12] [execute=3] [cost=l2] [reduce=sum]
+                      [uncertainty=0] [space=box] [levels=K] [above=10] [seed=0] [whole=false] [allow=PREFIX]
 
 Does tasks in the environment that a world model was trained in, by planning in imagination, and shows how often it succeeds
-beside a random policy and the shortest way, with 95 % intervals; also how well representations tell the state, and how far
-imagination goes astray.
+beside a random policy and the shortest way, with 95 % intervals; also how well representations tell the state, how far
+imagination goes astray, and whether the model is surprised by what cannot have happened.
 
   checkpoint=PATH    a run folder or a checkpoint of `worldjepa train modality=trajectory`
   out=FOLDER         write plan.json, tasks.json, episodes.png and episode.gif; it is made
@@ -30,6 +31,7 @@ imagination goes astray.
   horizon=12         steps of the model to plan; execute=3 of them are carried out before the next plan
   cost=l2            or l1, cosine: distance to the goal in representation space; reach: learned from episodes how many steps
   reduce=sum         over the steps of a plan: sum, last or min
+  uncertainty=0      weight of how far the members of predictor=ensemble_mlp lie apart
   space=box          candidates from the bounds of the training actions; bank: from stretches of episodes
   levels=K           plan on the K lowest levels of the model: all that it has; levels=1 plans flat
   above=10           steps to plan on each level above the lowest, such as 3,10 for two of them; unless they are given, a level
@@ -40,7 +42,7 @@ imagination goes astray.
 
 _OWN = (
     *("checkpoint", "out", "tasks", "count", "budget", "planner", "samples", "iterations", "horizon", "execute"),
-    *("levels", "above", "cost", "reduce", "space", "seed", "whole", "allow", "threads"),
+    *("levels", "above", "cost", "reduce", "uncertainty", "space", "seed", "whole", "allow", "threads"),
 )
 KINDS = ("near", "any", "far")
 PLANNERS = ("cem", "mppi", "gradient", "random")
@@ -72,6 +74,9 @@ def run(words: Sequence[str]) -> int:
     out = Path(own["out"]).expanduser() if own.get("out") else None
     if out is not None and out.exists() and not out.is_dir():
         raise UserError(f"out={out} is a file: name a folder")
+    uncertainty = number(own, "uncertainty", 0.0)
+    if not 0 <= uncertainty < math.inf:
+        raise UserError(f"uncertainty={own['uncertainty']}: must be 0 or more")
     from worldjepa.cli.planning import Wanted, plan
 
     wanted = Wanted(
@@ -87,6 +92,7 @@ def run(words: Sequence[str]) -> int:
         above=numbers(own.get("above", "")),
         cost=chosen["cost"],
         reduce=chosen["reduce"],
+        uncertainty=uncertainty,
         space=chosen["space"],
         seed=natural(own, "seed", 0),
         whole=chosen["whole"] == "true",

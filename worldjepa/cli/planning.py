@@ -21,14 +21,14 @@ from worldjepa.cli.validate import validate
 from worldjepa.dynamics import Dynamics
 from worldjepa.errors import UserError
 from worldjepa.levels import Hierarchy, Level
-from worldjepa.train import checkpoint
+from worldjepa.train import allocator, checkpoint
 from worldjepa.train.build import build_model, build_source
 from worldjepa.train.folder import write_json
 from worldjepa.train.logs import screen_console
 from worldjepa.train.trusted import read_config, restrict
 from worldjepa.world.agent import Actor, Agent, Expert, Wanderer
 from worldjepa.world.behaviour import Wander
-from worldjepa.world.costs import Cost, LatentDistance
+from worldjepa.world.costs import Cost, LatentDistance, Uncertainty, WeightedSum
 from worldjepa.world.environment import Navigable, Simulated
 from worldjepa.world.hierarchy import TopDown, stages_of
 from worldjepa.world.model import WorldModel
@@ -38,6 +38,7 @@ from worldjepa.world.probe import StateProbe, encoded, fit_probe, open_loop
 from worldjepa.world.reach import Reachability
 from worldjepa.world.record import record, seeds_of
 from worldjepa.world.spaces import ActionSpace, Bank, Box
+from worldjepa.world.surprise import surprise
 from worldjepa.world.tasks import TaskSet, check_tasks, read_tasks, write_tasks
 from worldjepa.world.trial import Outcome, carry_out, wilson
 
@@ -80,6 +81,7 @@ class Wanted(NamedTuple):
     above: tuple[int, ...]
     cost: str
     reduce: str
+    uncertainty: float
     space: str
     seed: int
     whole: bool
@@ -100,6 +102,7 @@ def plan(
         UserError: the checkpoint is damaged or no world model that acts, or tasks are of another world.
         Unsaved: the disk does not take the results.
     """
+    allocator.keep_freed_memory()
     if wanted.threads is not None:
         torch.set_num_threads(wanted.threads)
     model, hierarchy, environment, made_with = opened(path, overrides, config_dirs, allow)
@@ -115,6 +118,8 @@ def plan(
     if model.actions.repeat == 1:
         errors = open_loop(model, environment, probe, policy, seeds_of(ELSEWHERE + 1, range(ASTRAY)), HORIZONS)
         found["open_loop_error"] = {str(horizon): error for horizon, error in errors.items()}
+    auroc = surprise(model, environment, policy, seeds_of(ELSEWHERE + 3, range(ASTRAY)))
+    found["surprise_auroc"] = auroc._asdict()
     actors: dict[str, Actor] = {
         f"planned ({wanted.planner})": agent,
         "random": Wanderer(policy, environment.low, environment.high, tasks.budget, wanted.seed),
@@ -198,7 +203,7 @@ def make_agent(model: WorldModel, hierarchy: Hierarchy | None, environment: Navi
     """The agent that the words describe.
 
     Raises:
-        UserError: a number is out of its range, or the model has fewer levels.
+        UserError: a number is out of its range, the model has fewer levels, or one predictor shall tell how uncertain it is.
     """
     cost: Cost
     spec = model.actions
@@ -217,6 +222,12 @@ def make_agent(model: WorldModel, hierarchy: Hierarchy | None, environment: Navi
         cost.requires_grad_(False)
     else:
         cost = LatentDistance(wanted.cost, wanted.reduce)  # type: ignore[arg-type]
+    if wanted.uncertainty:
+        if len(model.members) < 2:
+            raise UserError(
+                f"uncertainty={wanted.uncertainty:g} needs a model with several predictors: train with predictor=ensemble_mlp"
+            )
+        cost = WeightedSum([cost, Uncertainty()], [1.0, wanted.uncertainty])
     space: ActionSpace = Box(spec.low.repeat(spec.repeat), spec.high.repeat(spec.repeat))
     planner = make_planner(wanted)
     horizon = wanted.horizon or (levels[0].stride if levels else HORIZON)
@@ -301,6 +312,10 @@ def in_words(found: dict[str, Any]) -> str:
     if "open_loop_error" in found:
         errors = ", ".join(f"{error:.3f} after {horizon}" for horizon, error in found["open_loop_error"].items())
         lines.append(f"error of the imagined state without looking: {errors} steps")
+    auroc = found["surprise_auroc"]
+    lines.append(
+        f"surprise AUROC: {auroc['exchanged']:.3f} against futures of other episodes, {auroc['teleported']:.3f} against jumps"
+    )
     seconds = found["seconds_per_plan"]
     lines.append(f"{seconds:.2f} s per plan for all tasks at once; evaluations are per task, until it is solved")
     return "\n".join(lines)

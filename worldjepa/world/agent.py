@@ -1,4 +1,4 @@
-"""Who acts: an agent that plans, and the two that it is measured beside."""
+"""Who acts: an agent that plans, a policy that does not, and the two that they are measured beside."""
 
 from __future__ import annotations
 
@@ -7,23 +7,27 @@ from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int64, Shaped
 from numpy import ndarray
 from torch import Tensor
 
 from worldjepa.errors import UserError
 from worldjepa.world.behaviour import Wander
-from worldjepa.world.costs import Cost
+from worldjepa.world.configurator import Configuration, Configurator, Situation
+from worldjepa.world.costs import Cost, WeightedSum
 from worldjepa.world.environment import Navigable, Task
+from worldjepa.world.groups import Part, lengthened, merged, of_tasks
+from worldjepa.world.memory import ShortTermMemory
 from worldjepa.world.model import Frames, WorldModel
 from worldjepa.world.planners import Plan, Planner, Question
+from worldjepa.world.policy import Policy
 from worldjepa.world.spaces import ActionSpace
 
 
 class Actor(ABC):
     """Acts in B worlds at once."""
 
-    evaluations: int = 0
+    evaluations: int | Int64[ndarray, " B"] = 0
     """Steps that predictors have taken so far, for each task."""
 
     @abstractmethod
@@ -39,7 +43,8 @@ class Actor(ABC):
 class Agent(Actor):
     """Plans with a world model, carries out the beginning of the plan, and plans again.
 
-    Every observation is encoded once, when it comes. Where the model skips frames, only every `repeat`-th is looked at.
+    Every observation is encoded once, when it comes, and remembered. Where the model skips frames, only every `repeat`-th is
+    looked at. A policy proposes plans to begin with; a configurator may let it act by itself, and say how others are searched.
 
     Args:
         model: the world model.
@@ -50,9 +55,16 @@ class Agent(Actor):
         execute: how many of them are carried out before the next plan.
         seed: decides all that is random; together with the number of the plan.
         warm: begin each search with what is left of the last plan.
+        remember: moments that its memory holds; by default those that the model looks back at.
+        policy: proposes, and acts at once where the configurator says so.
+        proposals: how many plans of the policy each search begins with.
+        configurator: chooses planner, horizon and weights of costs for each task whenever a plan is due; by default those
+            given here serve all of them.
+        budget: steps that an episode may take, for the configurator.
 
     Raises:
-        UserError: more is to be carried out than is planned.
+        UserError: more is to be carried out than is planned, less is to be remembered than the model looks back at, or there
+            are proposals without a policy.
     """
 
     def __init__(
@@ -65,23 +77,39 @@ class Agent(Actor):
         execute: int = 3,
         seed: int = 0,
         warm: bool = True,
+        remember: int | None = None,
+        policy: Policy | None = None,
+        proposals: int = 0,
+        configurator: Configurator | None = None,
+        budget: int | None = None,
     ) -> None:
         if not 1 <= execute <= horizon:
             raise UserError(f"execute must be at least 1 and at most horizon={horizon}, not {execute}")
+        if remember is not None and remember < model.history:
+            raise UserError(
+                f"remember must be at least the {model.history} frames of the model's history, not {remember}"
+            )
+        if proposals < 0 or (proposals and policy is None):
+            raise UserError(f"proposals={proposals}: must not be negative, and plans are proposed by a policy")
         self.model, self.planner, self.cost, self.space = model, planner, cost, space
         self.horizon, self.execute, self.seed, self.warm = horizon, execute, seed, warm
+        self.remember = remember or model.history
+        self.policy, self.proposals, self.configurator, self.budget = policy, proposals, configurator, budget
         self.spec = model.actions
         self.plans: list[Plan] = []
-        """All plans since the tasks began."""
+        """All plans since the tasks began. Where the policy acts, a plan stands still and its cost is not a number."""
 
     @torch.no_grad()
     def begin(self, tasks: list[Task], obs: Shaped[ndarray, "B ..."], goal: Shaped[ndarray, "B ..."]) -> None:
         """Begin tasks."""
         self.goal = self._encoded(goal)[0]
-        self.frames: list[Tensor] = []
-        self.done: list[Tensor] = []
+        self.memory = ShortTermMemory(self.remember)
         self.queue: list[Tensor] = []
-        self.plans, self.evaluations, self.time = [], 0, 0
+        self.now: Tensor | None = None
+        self.acting = torch.zeros(len(self.goal), dtype=torch.bool)
+        """Where the policy acts."""
+        self.plans, self.time = [], 0
+        self.evaluations = np.zeros(len(self.goal), np.int64)
 
     @torch.no_grad()
     def act(self, obs: Shaped[ndarray, "B ..."]) -> Float[ndarray, "B A"]:
@@ -89,36 +117,111 @@ class Agent(Actor):
         part = self.time % self.spec.repeat
         if part == 0:
             x, self.pos = self._encoded(obs)
-            self.frames = [*self.frames, x][-self.model.history :]
+            self.memory.write(x, self.now)
             if not self.queue:
                 self._think()
-            self.now = self.queue.pop(0)  # [B, W]
-            self.done = [*self.done, self.now][-self.model.history :]
+            self.now = self._at_once(x, self.queue.pop(0))
+        assert self.now is not None
         self.time += 1
         acts = self.now[:, part * self.spec.dim : (part + 1) * self.spec.dim]
         return acts.numpy().astype(np.float64)
 
     def _think(self) -> None:
-        seen = torch.stack(self.frames, 1)  # [B, T, n, D]
-        between = self.done[len(self.done) - (len(self.frames) - 1) :] if len(self.frames) > 1 else []
-        past = torch.stack(between, 1) if between else None
-        question = Question(Frames(seen, self.pos), self.goal, self.horizon, past, self._left_over())
+        """Plan for all tasks; those that are configured alike together."""
         rng = torch.Generator().manual_seed(self.seed * 1_000_003 + len(self.plans))
-        plan = self.planner.plan(self.model, question, self.cost, self.space, rng)
+        groups: dict[Configuration, list[int]] = {}
+        for row, chosen in enumerate(self._configured()):
+            groups.setdefault(chosen, []).append(row)
+        self.acting = torch.zeros_like(self.acting)
+        parts = [Part(rows, self._planned(chosen, rows, rng)) for chosen, rows in groups.items()]
+        for part in parts:
+            self.evaluations[part.rows] += part.plan.evaluations  # type: ignore[index]
+        plan = merged(parts, max(self.execute, *(chosen.horizon for chosen in groups)))
         self.plans.append(plan)
-        self.evaluations += plan.evaluations
         self.queue = list(plan.actions[:, : self.execute].unbind(1))
 
-    def _left_over(self) -> Tensor | None:
+    def _configured(self) -> list[Configuration]:
+        if self.configurator is None:
+            return [Configuration(self.planner, self.horizon)] * len(self.goal)
+        steps = None if self.budget is None else max(1, -(-(self.budget - self.time) // self.spec.repeat))
+        return self.configurator.configure(Situation(self.memory, self.goal, steps))
+
+    def _planned(self, chosen: Configuration, rows: list[int], rng: torch.Generator) -> Plan:
+        seen, past = self.memory.context(self.model.history)
+        whole = Question(Frames(seen, self.pos), self.goal, chosen.horizon, past, self._left_over(chosen.horizon))
+        asked, spent = of_tasks(whole, rows), 0
+        if chosen.planner is None:
+            return self._not_planned(asked, rows)
+        if self.policy is not None and self.proposals:
+            begun = self.policy.propose(
+                self.model, asked.history, asked.goal, self.proposals, chosen.horizon, rng, asked.past
+            )
+            asked, spent = asked._replace(proposals=begun.actions), begun.evaluations
+        plan = chosen.planner.plan(self.model, asked, self._weighing(chosen.weights), self.space, rng)
+        return plan._replace(evaluations=plan.evaluations + spent)
+
+    def _not_planned(self, asked: Question, rows: list[int]) -> Plan:
+        """What stands for a plan where the policy acts."""
+        if self.policy is None:
+            raise UserError("acting without a plan needs a policy")
+        self.acting[rows] = True
+        present = asked.history.x[:, -1:]
+        action = self.policy(present[:, 0], asked.goal).mean[:, None]
+        return Plan(action, present, torch.full((len(rows),), torch.nan), 0, [])
+
+    def _at_once(self, x: Float[Tensor, "B n D"], planned: Float[Tensor, "B W"]) -> Float[Tensor, "B W"]:
+        """What was planned, and where the policy acts what it would do now."""
+        if self.policy is None or not bool(self.acting.any()):
+            return planned
+        return torch.where(self.acting[:, None], self.policy(x, self.goal).mean, planned)
+
+    def _weighing(self, weights: tuple[float, ...] | None) -> Cost:
+        if weights is None:
+            return self.cost
+        if not isinstance(self.cost, WeightedSum):
+            raise UserError(f"weights are for the costs of a WeightedSum, not for a {type(self.cost).__name__}")
+        return self.cost.weighing(weights)
+
+    def _left_over(self, horizon: int) -> Tensor | None:
         if not self.warm or not self.plans:
             return None
-        rest = self.plans[-1].actions[:, self.execute :]
-        fill = self.plans[-1].actions[:, -1:].expand(-1, self.horizon - rest.shape[1], -1)
-        return torch.cat([rest, fill], 1)
+        last = self.plans[-1].actions
+        return lengthened(torch.cat([last[:, self.execute :], last[:, -1:]], 1), horizon)
 
     def _encoded(self, obs: Shaped[ndarray, "B ..."]) -> tuple[Tensor, Tensor]:
         x, pos = self.model.encode(torch.from_numpy(np.ascontiguousarray(obs))[:, None])
         return x[:, 0], pos
+
+
+@final
+class Reactive(Actor):
+    """Does at once what a policy says (mode 1): nothing is imagined.
+
+    Args:
+        model: its encoder tells the states. Where it skips frames, only every `repeat`-th is looked at.
+        policy: says what to do.
+    """
+
+    def __init__(self, model: WorldModel, policy: Policy) -> None:
+        self.model, self.policy, self.spec = model, policy, model.actions
+
+    @torch.no_grad()
+    def begin(self, tasks: list[Task], obs: Shaped[ndarray, "B ..."], goal: Shaped[ndarray, "B ..."]) -> None:
+        """Begin tasks."""
+        self.goal, self.time = self._encoded(goal), 0
+
+    @torch.no_grad()
+    def act(self, obs: Shaped[ndarray, "B ..."]) -> Float[ndarray, "B A"]:
+        """The next action in each world."""
+        part = self.time % self.spec.repeat
+        if part == 0:
+            self.now: Tensor = self.policy(self._encoded(obs), self.goal).mean
+        self.time += 1
+        acts = self.now[:, part * self.spec.dim : (part + 1) * self.spec.dim]
+        return acts.numpy().astype(np.float64)
+
+    def _encoded(self, obs: Shaped[ndarray, "B ..."]) -> Tensor:
+        return self.model.encode(torch.from_numpy(np.ascontiguousarray(obs))[:, None]).x[:, 0]
 
 
 @final

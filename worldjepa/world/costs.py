@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, final, get_args
+from typing import Literal, cast, final, get_args
 
 import torch
 import torch.nn.functional as F
@@ -109,6 +109,14 @@ class WeightedSum(Cost):
                 f"a weighted sum needs a weight for each of its costs: {len(costs)} costs, {len(weights)} weights"
             )
         self.costs, self.weights = nn.ModuleList(costs), [float(weight) for weight in weights]
+
+    def weighing(self, weights: Sequence[float]) -> WeightedSum:
+        """The same costs with other weights.
+
+        Raises:
+            UserError: there are not as many.
+        """
+        return WeightedSum([cast(Cost, cost) for cost in self.costs], weights)
 
     def forward(self, imagined: Rollout, goal: Float[Tensor, "B n D"]) -> Float[Tensor, "B S"]:
         """The weighted sum for each candidate."""

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import NamedTuple, final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from worldjepa.errors import UserError
 from worldjepa.levels import Level
 from worldjepa.world.costs import Cost, LatentDistance
+from worldjepa.world.groups import Part, merged, of_tasks
 from worldjepa.world.model import Frames, WorldModel
 from worldjepa.world.planners import Imagines, Plan, Planner, Question
 from worldjepa.world.spaces import ActionSpace, Bank
@@ -104,36 +105,13 @@ def pursue(
     now = above.history.x[:, -1]
     apart = [(now - there).square().flatten(1).mean(1) for there in (above.goal, subgoal)]
     last_mile = apart[0] < apart[1]  # [B]
-    plans: list[tuple[Bool[Tensor, " B"], Plan]] = []
+    parts = []
     for which, cost, goal in ((last_mile, search.cost, ask.goal), (~last_mile, chase, subgoal)):
-        if bool(which.any()):
-            some = rows(ask._replace(goal=goal), which)
-            plans.append((which, search.planner.plan(search.model, some, cost, search.space, rng)))
-    return merged(plans)
-
-
-def rows(ask: Question, which: Bool[Tensor, " B"]) -> Question:
-    """The question for some of the tasks."""
-    past, warm = (None if part is None else part[which] for part in (ask.past, ask.warm))
-    return Question(Frames(ask.history.x[which], ask.history.pos), ask.goal[which], ask.horizon, past, warm)
-
-
-def merged(plans: Sequence[tuple[Bool[Tensor, " B"], Plan]]) -> Plan:
-    """Plans for different tasks as one plan for all of them."""
-    which = [which for which, _ in plans]
-    actions = scattered(which, [plan.actions for _, plan in plans])
-    states = scattered(which, [plan.states for _, plan in plans])
-    cost = scattered(which, [plan.cost for _, plan in plans])
-    spent = max(plan.evaluations for _, plan in plans)
-    return Plan(actions, states, cost, spent, max((plan.trace for _, plan in plans), key=len))
-
-
-def scattered(which: Sequence[Bool[Tensor, " B"]], parts: Sequence[Float[Tensor, "_ ..."]]) -> Float[Tensor, "B ..."]:
-    """Rows for different tasks, each at the place of its task."""
-    whole = parts[0].new_empty(len(which[0]), *parts[0].shape[1:])
-    for mask, part in zip(which, parts, strict=True):
-        whole[mask] = part
-    return whole
+        rows = which.nonzero().flatten().tolist()
+        if rows:
+            some = of_tasks(ask._replace(goal=goal), rows)
+            parts.append(Part(rows, search.planner.plan(search.model, some, cost, search.space, rng)))
+    return merged(parts, ask.horizon)
 
 
 def stages_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, cast, final
 
@@ -44,7 +45,7 @@ class WorldModel(nn.Module):
 
     Args:
         encoder: encodes frames; each by itself, or causally.
-        predictors: one, or an ensemble.
+        predictors: one, which may be an ensemble in itself, or several.
 
     Raises:
         UserError: there is none, or they expect different actions.
@@ -52,7 +53,8 @@ class WorldModel(nn.Module):
 
     def __init__(self, encoder: Encoder, predictors: Dynamics | Sequence[Dynamics]) -> None:
         super().__init__()
-        members = [predictors] if isinstance(predictors, Dynamics) else list(predictors)
+        given = [predictors] if isinstance(predictors, Dynamics) else predictors
+        members = [member for predictor in given for member in predictor.members()]
         if not members:
             raise UserError("a world model needs at least one predictor")
         widths = {0 if member.actions is None else member.actions.width for member in members}
@@ -113,6 +115,14 @@ class WorldModel(nn.Module):
             actions: the candidates.
             past: the actions between the frames of the history, one fewer than frames; needed where there are two or more.
         """
+        every = self._imagined(history, actions, past)
+        spread = every.std(0).mean((-1, -2)) if len(every) > 1 else None
+        return Rollout(every.mean(0), actions, spread, actions.shape[1] * actions.shape[2] * len(every))
+
+    def _imagined(
+        self, history: Frames, actions: Float[Tensor, "B S H W"], past: Float[Tensor, "B P W"] | None
+    ) -> Float[Tensor, "K B S H n D"]:
+        """What each of the K predictors imagines by itself."""
         b, s, h, _ = actions.shape
         kept = min(self.history, history.x.shape[1])
         done = actions.new_zeros(b, 0, actions.shape[-1]) if kept == 1 else self._past(past, kept)
@@ -126,9 +136,7 @@ class WorldModel(nn.Module):
                 seen = slice(max(0, kept + step - member.history), kept + step)
                 frames.append(member.step(torch.stack(frames[seen], 1), history.pos, acting[:, seen]))
             paths.append(torch.stack(frames[kept:], 1).reshape(b, s, h, *first.shape[2:]))
-        every = torch.stack(paths)  # [members, B, S, H, n, D]
-        spread = every.std(0).mean((-1, -2)) if len(paths) > 1 else None
-        return Rollout(every.mean(0), actions, spread, s * h * len(paths))
+        return torch.stack(paths)
 
     @staticmethod
     def _past(past: Tensor | None, kept: int) -> Tensor:
@@ -148,9 +156,45 @@ class WorldModel(nn.Module):
 
         Source: Dawid and LeCun (arXiv 2306.02572): the energy of a JEPA without latent variables.
         """
+        imagined, true = self._futures(x, y, actions)
+        apart: Tensor = (imagined.mean(0) - true).square().mean((1, 2, 3))
+        return apart
+
+    def free_energy(
+        self,
+        x: Shaped[Tensor, "B T ..."],
+        y: Shaped[Tensor, "B H ..."],
+        actions: Float[Tensor, "B A W"] | None = None,
+        beta: float = math.inf,
+    ) -> Float[Tensor, " B"]:
+        """How badly `y` fits whichever predictor it fits best: which one imagines is a latent variable.
+
+        Args:
+            x: see `energy`.
+            y: see `energy`.
+            actions: see `energy`.
+            beta: how strictly only the best one counts. Infinity gives the least of the members' energies; other values
+                `-1/beta log mean exp(-beta E)`, which goes to the mean energy as beta goes to 0.
+
+        Raises:
+            UserError: beta is not positive.
+
+        Source: Dawid and LeCun (arXiv 2306.02572): the free energy, here of a discrete latent variable.
+        """
+        if not beta > 0:
+            raise UserError(f"beta must be positive, not {beta}")
+        imagined, true = self._futures(x, y, actions)
+        each = (imagined - true).square().mean((2, 3, 4))  # [K, B]
+        if math.isinf(beta):
+            return each.amin(0)
+        return (math.log(len(each)) - torch.logsumexp(-beta * each, 0)) / beta
+
+    def _futures(
+        self, x: Shaped[Tensor, "B T ..."], y: Shaped[Tensor, "B H ..."], actions: Float[Tensor, "B A W"] | None
+    ) -> tuple[Float[Tensor, "K B H n D"], Float[Tensor, "B H n D"]]:
+        """What each predictor imagines to come after `x`, and the representation of `y`."""
         t, h = x.shape[1], y.shape[1]
         both = self.encode(torch.cat([x, y], 1))
         every = both.x.new_zeros(len(x), t + h - 1, 0) if actions is None else actions
-        imagined = self.rollout(Frames(both.x[:, :t], both.pos), every[:, None, t - 1 :], every[:, : t - 1])
-        apart: Tensor = (imagined.states[:, 0] - both.x[:, t:]).square().mean((1, 2, 3))
-        return apart
+        imagined = self._imagined(Frames(both.x[:, :t], both.pos), every[:, None, t - 1 :], every[:, : t - 1])
+        return imagined[:, :, 0], both.x[:, t:]

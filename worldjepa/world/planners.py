@@ -35,6 +35,8 @@ class Question(NamedTuple):
     """The actions between the frames of the history."""
     warm: Float[Tensor, "B H W"] | None = None
     """A plan to begin with, such as the last one without what was done."""
+    proposals: Float[Tensor, "B P H W"] | None = None
+    """More plans to begin with, such as those of a policy."""
 
 
 class Plan(NamedTuple):
@@ -94,10 +96,19 @@ class Best:
 
 
 def population(question: Question, space: ActionSpace, samples: int, rng: torch.Generator) -> Float[Tensor, "B S H W"]:
-    """The first candidates; a plan to begin with takes the place of one."""
+    """The first candidates; plans to begin with take the places of the first ones.
+
+    Raises:
+        UserError: there are more of them than candidates.
+    """
     drawn = space.sample((len(question.goal), samples, question.horizon), rng)
-    if question.warm is not None:
-        drawn[:, 0] = space.clip(question.warm)
+    given = [] if question.warm is None else [question.warm[:, None]]
+    given += [] if question.proposals is None else [question.proposals]
+    if given:
+        first = space.clip(torch.cat(given, 1))
+        if first.shape[1] > samples:
+            raise UserError(f"{first.shape[1]} plans to begin with do not fit among {samples} samples")
+        drawn[:, : first.shape[1]] = first
     return drawn
 
 
@@ -168,7 +179,7 @@ class CEM(Planner):
         best = Best(model, question, cost)
         candidates = population(question, space, self.samples, rng)
         mean = std = None
-        least = self.least * (space.high - space.low) / 2
+        least = self.least * space.half
         for iteration in range(self.iterations):
             costs = best.judge(candidates)
             if iteration == self.iterations - 1:
@@ -219,7 +230,7 @@ class MPPI(Planner):
             weights = torch.softmax(-(costs - costs.amin(1, keepdim=True)) / (self.temperature * scale), 1)  # [B, S]
             mean = (weights[..., None, None] * candidates).sum(1)  # [B, H, W]
             share = self.noise * 0.5 ** (iteration / max(1, self.iterations - 1))
-            deviation = share * (space.high - space.low) / 2
+            deviation = share * space.half
             candidates = space.clip(mean[:, None] + deviation * torch.randn(candidates.shape, generator=rng))
             candidates[:, 0] = mean
         return best.plan()
@@ -247,8 +258,9 @@ class Gradient(Planner):
     def plan(self, model: Imagines, question: Question, cost: Cost, space: ActionSpace, rng: torch.Generator) -> Plan:
         """Plan for all tasks at once."""
         best = Best(model, question, cost)
-        middle, half = (space.low + space.high) / 2, (space.high - space.low) / 2
+        middle, half = space.middle, space.half
         # In units of half the space, so that one length of step suits all numbers.
+        low, high = (space.low - middle) / half, (space.high - middle) / half
         unit = ((population(question, space, self.samples, rng) - middle) / half).requires_grad_()
         optimizer = torch.optim.Adam([unit], lr=self.lr)
         for step in range(self.steps):
@@ -258,5 +270,5 @@ class Gradient(Planner):
             (unit.grad,) = torch.autograd.grad(costs.sum(), unit)
             optimizer.step()
             with torch.no_grad():
-                unit.clamp_(-1, 1)
+                unit.clamp_(low, high)
         return best.plan()

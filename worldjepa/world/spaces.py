@@ -1,4 +1,4 @@
-"""Where candidates come from: a box, or stretches of actions that were really done."""
+"""Where candidates come from: a box, a normal distribution, or stretches of actions that were really done."""
 
 from __future__ import annotations
 
@@ -17,6 +17,16 @@ class ActionSpace(ABC):
 
     low: Float[Tensor, " W"]
     high: Float[Tensor, " W"]
+
+    @property
+    def middle(self) -> Float[Tensor, " W"]:
+        """Where the space has its middle."""
+        return (self.low + self.high) / 2
+
+    @property
+    def half(self) -> Float[Tensor, " W"]:
+        """How far it reaches from there: what planners measure noise and steps by. Unlike the bounds it is always finite."""
+        return (self.high - self.low) / 2
 
     @abstractmethod
     def sample(self, shape: tuple[int, int, int], rng: torch.Generator) -> Float[Tensor, "B S H W"]:
@@ -52,6 +62,55 @@ class Box(ActionSpace):
         b, s, h = shape
         u = torch.rand(b, s, -(-h // self.hold), len(self.low), generator=rng)
         return self.low + u.repeat_interleave(self.hold, 2)[:, :, :h] * (self.high - self.low)
+
+
+@final
+class Gaussian(ActionSpace):
+    """Normal around a mean, cut off at bounds where there are any.
+
+    Args:
+        mean: mean of each number.
+        std: standard deviation of each.
+        low: least value of each number; by default there is none.
+        high: largest value of each; by default there is none.
+        hold: an action is drawn for so many steps at once.
+
+    Raises:
+        UserError: a deviation or `hold` is not positive, or bounds are the wrong way round.
+    """
+
+    def __init__(
+        self,
+        mean: Float[Tensor, " W"],
+        std: Float[Tensor, " W"],
+        low: Float[Tensor, " W"] | None = None,
+        high: Float[Tensor, " W"] | None = None,
+        hold: int = 1,
+    ) -> None:
+        self.mean, self.std, self.hold = mean, std, hold
+        self.low = torch.full_like(mean, -torch.inf) if low is None else low
+        self.high = torch.full_like(mean, torch.inf) if high is None else high
+        if not bool((std > 0).all()) or not bool((self.low < self.high).all()) or hold < 1:
+            raise UserError(
+                f"a normal distribution needs std > 0, low < high and hold >= 1: std={std.tolist()}, "
+                f"low={self.low.tolist()}, high={self.high.tolist()}, hold={hold}"
+            )
+
+    @property
+    def middle(self) -> Float[Tensor, " W"]:
+        """The mean."""
+        return self.mean
+
+    @property
+    def half(self) -> Float[Tensor, " W"]:
+        """Half the width of a box with this deviation, or half that of the bounds where that is less."""
+        return torch.minimum(3**0.5 * self.std, (self.high - self.low) / 2)
+
+    def sample(self, shape: tuple[int, int, int], rng: torch.Generator) -> Float[Tensor, "B S H W"]:
+        """Draw candidates."""
+        b, s, h = shape
+        noise = torch.randn(b, s, -(-h // self.hold), len(self.mean), generator=rng)
+        return self.clip(self.mean + noise.repeat_interleave(self.hold, 2)[:, :, :h] * self.std)
 
 
 @final
