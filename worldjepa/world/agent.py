@@ -31,8 +31,8 @@ class Actor(ABC):
         """Begin tasks: what is observed now, and what would be observed at the goals."""
 
     @abstractmethod
-    def act(self, obs: Shaped[ndarray, "B ..."]) -> Float[ndarray, "B A"]:
-        """The next action in each world."""
+    def act(self, obs: Shaped[ndarray, "B ..."], state: Float[ndarray, "B S"] | None = None) -> Float[ndarray, "B A"]:
+        """The next action in each world, from what is observed and what the world tells of itself besides."""
 
 
 @final
@@ -79,17 +79,20 @@ class Agent(Actor):
         """Begin tasks."""
         self.goal = self._encoded(goal)[0]
         self.frames: list[Tensor] = []
+        self.states: list[Tensor] = []
         self.done: list[Tensor] = []
         self.queue: list[Tensor] = []
         self.plans, self.evaluations, self.time = [], 0, 0
 
     @torch.no_grad()
-    def act(self, obs: Shaped[ndarray, "B ..."]) -> Float[ndarray, "B A"]:
-        """The next action in each world; a new plan where the last one is used up."""
+    def act(self, obs: Shaped[ndarray, "B ..."], state: Float[ndarray, "B S"] | None = None) -> Float[ndarray, "B A"]:
+        """The next action in each world; a new plan where the last one is used up. Only some models take the state."""
         part = self.time % self.spec.repeat
         if part == 0:
             x, self.pos = self._encoded(obs)
             self.frames = [*self.frames, x][-self.model.history :]
+            if self.model.states and state is not None:
+                self.states = [*self.states, torch.as_tensor(state, dtype=x.dtype)][-self.model.history :]
             if not self.queue:
                 self._think()
             self.now = self.queue.pop(0)  # [B, W]
@@ -102,7 +105,8 @@ class Agent(Actor):
         seen = torch.stack(self.frames, 1)  # [B, T, n, D]
         between = self.done[len(self.done) - (len(self.frames) - 1) :] if len(self.frames) > 1 else []
         past = torch.stack(between, 1) if between else None
-        question = Question(Frames(seen, self.pos), self.goal, self.horizon, past, self._left_over())
+        states = torch.stack(self.states, 1) if self.states else None
+        question = Question(Frames(seen, self.pos, states), self.goal, self.horizon, past, self._left_over())
         rng = torch.Generator().manual_seed(self.seed * 1_000_003 + len(self.plans))
         plan = self.planner.plan(self.model, question, self.cost, self.space, rng)
         self.plans.append(plan)
@@ -117,8 +121,8 @@ class Agent(Actor):
         return torch.cat([rest, fill], 1)
 
     def _encoded(self, obs: Shaped[ndarray, "B ..."]) -> tuple[Tensor, Tensor]:
-        x, pos = self.model.encode(torch.from_numpy(np.ascontiguousarray(obs))[:, None])
-        return x[:, 0], pos
+        frames = self.model.encode(torch.from_numpy(np.ascontiguousarray(obs))[:, None])
+        return frames.x[:, 0], frames.pos
 
 
 @final
@@ -143,7 +147,7 @@ class Wanderer(Actor):
         seeds = np.array([task.seed for task in tasks], np.int64) * 31 + self.seed
         self.actions, self.time = self.policy.actions(seeds, self.steps, self.low, self.high), 0
 
-    def act(self, obs: Shaped[ndarray, "B ..."]) -> Float[ndarray, "B A"]:
+    def act(self, obs: Shaped[ndarray, "B ..."], state: Float[ndarray, "B S"] | None = None) -> Float[ndarray, "B A"]:
         """The next action."""
         self.time += 1
         return self.actions[:, self.time - 1]
@@ -164,6 +168,6 @@ class Expert(Actor):
         """Begin tasks."""
         self.goals = np.array([task.goal for task in tasks], np.float64)
 
-    def act(self, obs: Shaped[ndarray, "B ..."]) -> Float[ndarray, "B A"]:
+    def act(self, obs: Shaped[ndarray, "B ..."], state: Float[ndarray, "B S"] | None = None) -> Float[ndarray, "B A"]:
         """The next action."""
         return self.environment.expert(self.goals)

@@ -21,6 +21,8 @@ class Frames(NamedTuple):
 
     x: Float[Tensor, "B T n D"]
     pos: Float[Tensor, "n 2"]
+    state: Float[Tensor, "B T S"] | None = None
+    """What else is known of each frame, such as proprioception, for models that take it; not normalised."""
 
 
 class Rollout(NamedTuple):
@@ -55,7 +57,7 @@ class WorldModel(nn.Module):
         members = [predictors] if isinstance(predictors, Dynamics) else list(predictors)
         if not members:
             raise UserError("a world model needs at least one predictor")
-        widths = {0 if member.actions is None else member.actions.width for member in members}
+        widths = {0 if member.actions is None else member.actions.whole for member in members}
         if len(widths) > 1:
             raise UserError(f"the predictors of an ensemble expect actions of different widths: {sorted(widths)}")
         self.encoder = encoder
@@ -83,8 +85,14 @@ class WorldModel(nn.Module):
             raise UserError("this model was trained without actions: there is nothing to plan")
         return spec
 
-    def encode(self, obs: Shaped[Tensor, "B T ..."]) -> Frames:
-        """Encode whole windows, frames in the order of time.
+    @property
+    def states(self) -> int:
+        """Numbers of the state that it must be told with every frame, S."""
+        spec = self.members[0].actions
+        return 0 if spec is None else spec.whole - spec.width
+
+    def encode(self, obs: Shaped[Tensor, "B T ..."], state: Float[Tensor, "B T S"] | None = None) -> Frames:
+        """Encode whole windows, frames in the order of time; the state goes along as it is.
 
         Raises:
             UserError: the encoder does not take such observations.
@@ -92,7 +100,7 @@ class WorldModel(nn.Module):
         tokens: Tokens = self.encoder(obs)
         grid = self.encoder.grid(obs.shape[1:])
         n = grid.h * grid.w
-        return Frames(tokens.x.reshape(len(obs), grid.t, n, -1), tokens.pos[0, :n, 1:])
+        return Frames(tokens.x.reshape(len(obs), grid.t, n, -1), tokens.pos[0, :n, 1:], state)
 
     def predict(
         self, history: Frames, acting: Float[Tensor, "B T W"] | Float[Tensor, "B T 0"] | None = None
@@ -100,6 +108,7 @@ class WorldModel(nn.Module):
         """The frame after the last one, where `acting` leaves each of the frames; the mean of all predictors."""
         b, t = history.x.shape[:2]
         raw = history.x.new_zeros(b, t, 0) if acting is None else acting
+        raw = torch.cat([raw, self._told(history)], -1)
         steps = [member.step(history.x, history.pos, member.normalised(raw)) for member in self.members]
         return torch.stack(steps).mean(0)
 
@@ -112,15 +121,20 @@ class WorldModel(nn.Module):
             history: at least one frame.
             actions: the candidates.
             past: the actions between the frames of the history, one fewer than frames; needed where there are two or more.
+
+        Raises:
+            UserError: the model takes states, and the history tells none. Those of imagined frames follow by their rules
+                (`worldjepa.nn.states.Follows`).
         """
         b, s, h, _ = actions.shape
         kept = min(self.history, history.x.shape[1])
         done = actions.new_zeros(b, 0, actions.shape[-1]) if kept == 1 else self._past(past, kept)
         sequence = torch.cat([done[:, None].expand(-1, s, -1, -1), actions], 2).flatten(0, 1)  # [B*S, kept-1+H, W]
+        conditions = self._with_states(sequence, self._told(history)[:, -kept:].repeat_interleave(s, 0))
         first = history.x[:, -kept:].repeat_interleave(s, 0)  # [B*S, kept, n, D]
         paths = []
         for member in self.members:
-            acting = member.normalised(sequence)
+            acting = member.normalised(conditions)
             frames = list(first.unbind(1))
             for step in range(h):
                 seen = slice(max(0, kept + step - member.history), kept + step)
@@ -130,6 +144,26 @@ class WorldModel(nn.Module):
         spread = every.std(0).mean((-1, -2)) if len(paths) > 1 else None
         return Rollout(every.mean(0), actions, spread, s * h * len(paths))
 
+    def _told(self, history: Frames) -> Float[Tensor, "B T S"]:
+        """The states of the history; of no numbers where the model takes none."""
+        if not self.states:
+            return history.x.new_zeros(*history.x.shape[:2], 0)
+        if history.state is None or history.state.shape[-1] != self.states:
+            there = "none" if history.state is None else history.state.shape[-1]
+            raise UserError(f"this model must be told {self.states} numbers of the state with every frame, not {there}")
+        return history.state
+
+    def _with_states(
+        self, acting: Float[Tensor, "R T W"], known: Float[Tensor, "R K S"]
+    ) -> Float[Tensor, "R T V"] | Float[Tensor, "R T W"]:
+        """What acts with the states of the frames that it leaves, of which the first are known."""
+        if not self.states:
+            return acting
+        states = list(known.to(acting.dtype).unbind(1))
+        for time in range(len(states) - 1, acting.shape[1] - 1):
+            states.append(self.actions.after(states[time], acting[:, time]))
+        return torch.cat([acting, torch.stack(states, 1)], -1)
+
     @staticmethod
     def _past(past: Tensor | None, kept: int) -> Tensor:
         if past is None or past.shape[1] < kept - 1:
@@ -137,7 +171,11 @@ class WorldModel(nn.Module):
         return past[:, past.shape[1] - (kept - 1) :]
 
     def energy(
-        self, x: Shaped[Tensor, "B T ..."], y: Shaped[Tensor, "B H ..."], actions: Float[Tensor, "B A W"] | None = None
+        self,
+        x: Shaped[Tensor, "B T ..."],
+        y: Shaped[Tensor, "B H ..."],
+        actions: Float[Tensor, "B A W"] | None = None,
+        state: Float[Tensor, "B T S"] | None = None,
     ) -> Float[Tensor, " B"]:
         """How badly `y` fits as the future of `x`: the mean squared distance of its representation from what is predicted.
 
@@ -145,12 +183,13 @@ class WorldModel(nn.Module):
             x: frames that were seen.
             y: frames that would follow them.
             actions: all actions from the first frame of `x` to the last of `y`, `A = T + H - 1`.
+            state: of the frames of `x`, for models that take it.
 
         Source: Dawid and LeCun (arXiv 2306.02572): the energy of a JEPA without latent variables.
         """
         t, h = x.shape[1], y.shape[1]
         both = self.encode(torch.cat([x, y], 1))
         every = both.x.new_zeros(len(x), t + h - 1, 0) if actions is None else actions
-        imagined = self.rollout(Frames(both.x[:, :t], both.pos), every[:, None, t - 1 :], every[:, : t - 1])
+        imagined = self.rollout(Frames(both.x[:, :t], both.pos, state), every[:, None, t - 1 :], every[:, : t - 1])
         apart: Tensor = (imagined.states[:, 0] - both.x[:, t:]).square().mean((1, 2, 3))
         return apart
