@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from worldjepa.errors import UserError
 
 
-class Follows(ABC):
+class Follows(nn.Module, ABC):
     """The rule by which an action changes a state that is not observed: while a plan is imagined, nothing tells the state."""
 
     @abstractmethod
-    def __call__(self, state: Float[Tensor, "*b S"], action: Float[Tensor, "*b A"]) -> Float[Tensor, "*b S"]:
+    def forward(self, state: Float[Tensor, "*b S"], action: Float[Tensor, "*b A"]) -> Float[Tensor, "*b S"]:
         """The state after one action, both in the units of the data.
 
         Raises:
@@ -28,7 +28,7 @@ class Follows(ABC):
 class Hold(Follows):
     """The state stays as it is."""
 
-    def __call__(self, state: Float[Tensor, "*b S"], action: Float[Tensor, "*b A"]) -> Float[Tensor, "*b S"]:
+    def forward(self, state: Float[Tensor, "*b S"], action: Float[Tensor, "*b A"]) -> Float[Tensor, "*b S"]:
         """The same state."""
         return state
 
@@ -42,9 +42,10 @@ class Add(Follows):
     """
 
     def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
         self.scale = float(scale)
 
-    def __call__(self, state: Float[Tensor, "*b S"], action: Float[Tensor, "*b A"]) -> Float[Tensor, "*b S"]:
+    def forward(self, state: Float[Tensor, "*b S"], action: Float[Tensor, "*b A"]) -> Float[Tensor, "*b S"]:
         """The moved state.
 
         Raises:
@@ -70,7 +71,7 @@ class AddPose(Follows):
 
     WIDTH = 7
 
-    def __call__(self, state: Float[Tensor, "*b S"], action: Float[Tensor, "*b A"]) -> Float[Tensor, "*b S"]:
+    def forward(self, state: Float[Tensor, "*b S"], action: Float[Tensor, "*b A"]) -> Float[Tensor, "*b S"]:
         """The moved pose.
 
         Raises:
