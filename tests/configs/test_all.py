@@ -33,7 +33,7 @@ OWN = {
     "data=episodes": ["data.root={tmp}"],
     "data=droid": ["data.root={tmp}"],
     "method=vjepa2_ac": ["modality=trajectory"],
-    "preset=droid_vjepa2_ac_vitg16": ["modality=trajectory", "data.root={tmp}"],
+    "preset=droid_vjepa2_ac_vitg16": ["data.root={tmp}"],
     "preset=reference_trajectory": ["data.root={tmp}"],
     **{f"arch={name}": ["modality=trajectory"] for name in GROUPS["arch"] if name.endswith("_frames")},
     **{
