@@ -50,7 +50,8 @@ class Dynamics(Predictor):
         Args:
             frames: the frames so far.
             pos: where in a frame its tokens stand, (h, w).
-            acting: for each frame the normalised actions that leave it; W is 0 where nobody acts.
+            acting: for each frame the normalised actions that leave it, and its states if the model takes any, as `ActionSpec`
+                lays them out; W is 0 where nobody acts.
             answers: how many predictions are wanted, at least 1.
         """
 
@@ -65,7 +66,7 @@ class Dynamics(Predictor):
         return self.ahead(frames[:, -self.history :], pos, acting[:, -self.history :], 1)[:, 0]
 
     def normalised(self, acting: Float[Tensor, "*b W"]) -> Float[Tensor, "*b W"]:
-        """Actions as `ahead` takes them."""
+        """Actions, with states where the model takes any, as `ahead` takes them."""
         if self.actions is None:
             return acting[..., :0]
         normalised: Float[Tensor, "*b W"] = self.actions(acting)
@@ -75,6 +76,8 @@ class Dynamics(Predictor):
         self, context: Tokens, query: Float[Tensor, "B M Q 3"], cond: Tokens | None = None, mask: int = 0
     ) -> Tokens:
         """Predict x `[B, M, Q, D]` at `query` from context x `[B, C, K, D]` and actions x `[B, A, W]` at the times they leave.
+
+        Where the model takes states, each action is followed by those of the frame that it leaves.
 
         Raises:
             UserError: frames are seen in part, the beginning of a context or what lies before it is asked for, or actions are

@@ -72,6 +72,10 @@ class Encoder(nn.Module, ABC):
     def grid(self, obs_shape: Sequence[int]) -> Grid:
         """The lattice that the representations of an observation of this shape stand on."""
 
+    def loaded(self) -> Encoder:
+        """The encoder that released weights go into: by default this one, of a wrapper the one that it wraps."""
+        return self
+
     def coordinates(self, obs_shape: Sequence[int]) -> Float[Tensor, "N 3"]:
         """Where the representations of an observation of this shape stand: by default, the coordinates of the lattice."""
         return self.grid(obs_shape).pos()

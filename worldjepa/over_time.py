@@ -49,7 +49,7 @@ class InverseDynamics(Objective):
         leaves = cond.pos[:, None, None, :, 0].round() == pairs.time[..., None]  # [B, M, P, A]
         if not bool(leaves.any(-1).all()):
             raise UserError("between some of the frames that are asked for no action is known")
-        acts: Tensor = self.actions(cond.x)  # [B, A, W]
+        acts: Tensor = self.actions(cond.x)[..., : self.actions.width]  # [B, A, W]
         index = leaves.int().argmax(-1).flatten(1)[..., None].expand(-1, -1, acts.shape[-1])  # [B, M*P, W]
         between = acts.gather(1, index).view_as(told)
         return {"inverse_dynamics": self.weight * F.mse_loss(told.float(), between.float())}

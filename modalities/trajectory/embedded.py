@@ -139,6 +139,7 @@ class Rooms(DataSource, Simulated):
         history: frames of a window that are seen.
         horizon: frames of a window that are asked for.
         skip: every how many frames of a walk one is taken.
+        proprioception: give the position in every frame as a part of the condition.
         persistent: share of walks that keep their direction; the others are white noise.
         turn: chance of a new direction in a step.
         shake: standard deviation of the noise on every action.
@@ -161,6 +162,7 @@ class Rooms(DataSource, Simulated):
         history: int = 1,
         horizon: int = 16,
         skip: int = 1,
+        proprioception: bool = False,
         persistent: float = 0.9,
         turn: float = 0.1,
         shake: float = 0.15,
@@ -173,6 +175,7 @@ class Rooms(DataSource, Simulated):
         self.policy = checked_wander(persistent, turn, shake)
         self.episodes, self.steps, self.seed = int(episodes), int(steps), int(seed)
         self.history, self.horizon, self.skip = int(history), int(horizon), int(skip)
+        self.proprioception = bool(proprioception)
         self.channels = self.env.obs_shape[0]
 
     def environment(self) -> RoomsEnv:
@@ -185,7 +188,8 @@ class Rooms(DataSource, Simulated):
 
     def train(self) -> Windows:
         """The windows of all walks."""
-        return Windows(self._walks, self.history, self.horizon, self.skip, in_memory=True)
+        told = self.proprioception
+        return Windows(self._walks, self.history, self.horizon, self.skip, proprioception=told, in_memory=True)
 
     def probe(self) -> ProbeSplits:
         """Places, none of which is in two splits."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from worldjepa.errors import UserError
 from worldjepa.interfaces import Encoder
 from worldjepa.nn.init import initialise
+from worldjepa.targets import layer_normed
 from worldjepa.types import Grid, Tokens
 
 SMALLEST = 8
@@ -129,14 +130,22 @@ class StateFrames(OneVector):
 class PerFrame(Encoder):
     """An image encoder on each frame of `[B, T, C, H, W]` by itself: n tokens a frame, at the time of their frame.
 
+    An encoder of clips takes a frame for a clip of copies of it.
+
     Args:
         encoder: the image encoder.
+        normalise: layer-norm each token over its features, without affine parameters (V-JEPA 2-AC).
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, normalise: bool = False) -> None:
         super().__init__()
         self.encoder = encoder
         self.dim = encoder.dim
+        self.normalise = normalise
+
+    def loaded(self) -> Encoder:
+        """What the image encoder's weights go into."""
+        return self.encoder.loaded()
 
     def grid(self, obs_shape: Sequence[int]) -> Grid:
         """The image encoder's lattice, frame after frame."""
@@ -151,14 +160,17 @@ class PerFrame(Encoder):
         pos, each = grid.pos(obs.device), grid.h * grid.w
         if keep is None:
             x = self.encoder(obs.flatten(0, 1)).x  # [B*T, n, D]
-            return Tokens(x.reshape(len(obs), -1, self.dim), pos.expand(len(obs), -1, -1))
+            return self._normed(Tokens(x.reshape(len(obs), -1, self.dim), pos.expand(len(obs), -1, -1)))
         rows = torch.arange(len(obs), device=obs.device)[:, None, None].expand_as(keep)
         frames, cells = keep // each, keep % each
         cell = torch.arange(keep.shape[-1], device=keep.device) % each
         if keep.shape[-1] % each == 0 and bool((cells == cell).all()):  # whole frames, one after another
             seen = obs[rows[..., ::each].flatten(), frames[..., ::each].flatten()]  # [B*C*F, C, H, W]
-            return Tokens(self.encoder(seen).x.reshape(*keep.shape, self.dim), pos[keep])
-        return Tokens(self._parts(obs, rows, frames, cells), pos[keep])
+            return self._normed(Tokens(self.encoder(seen).x.reshape(*keep.shape, self.dim), pos[keep]))
+        return self._normed(Tokens(self._parts(obs, rows, frames, cells), pos[keep]))
+
+    def _normed(self, tokens: Tokens) -> Tokens:
+        return layer_normed(tokens) if self.normalise else tokens
 
     def _parts(
         self, obs: Tensor, rows: Int[Tensor, "B C K"], frames: Int[Tensor, "B C K"], cells: Int[Tensor, "B C K"]

@@ -17,6 +17,7 @@ class EpisodeFolder(DataSource):
         horizon: frames of a window that are asked for.
         skip: every how many frames of an episode one is taken.
         observe: `observations`, or in their place the `proprioception`.
+        proprioception: give it as a part of the condition, for predictors that take states.
         max_bad_fraction: training stops when more than this share of the windows it has seen cannot be read.
 
     Raises:
@@ -30,10 +31,11 @@ class EpisodeFolder(DataSource):
         horizon: int = 16,
         skip: int = 1,
         observe: str = "observations",
+        proprioception: bool = False,
         max_bad_fraction: float = 0.05,
     ) -> None:
         self.max_bad_fraction = check_share(max_bad_fraction)
-        self.windows = Windows(OnDisk(root), history, horizon, skip, observe)
+        self.windows = Windows(OnDisk(root), history, horizon, skip, observe, proprioception)
         self.channels = self.windows.shape[1]
 
     def train(self) -> Windows:

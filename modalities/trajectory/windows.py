@@ -21,7 +21,7 @@ class Windows(Observations):
     """Every window of `history + horizon` frames of every episode, observed as `[T, *frame]`.
 
     The condition is the vector that acts between one frame and the next: the actions of all frames that are skipped, one after
-    another, at the time of the frame that it leaves.
+    another, at the time of the frame that it leaves; with `proprioception` that of this frame stands behind them.
 
     Args:
         episodes: what to cut them from.
@@ -29,6 +29,7 @@ class Windows(Observations):
         horizon: frames that are asked for.
         skip: every how many frames of an episode one is taken.
         observe: the `observations`, or in their place the `proprioception`.
+        proprioception: give it as a part of the condition.
         in_memory: observing costs less than a trip to a worker process.
 
     Raises:
@@ -42,6 +43,7 @@ class Windows(Observations):
         horizon: int,
         skip: int = 1,
         observe: str = "observations",
+        proprioception: bool = False,
         in_memory: bool = False,
     ) -> None:
         if min(history, horizon, skip) < 1:
@@ -51,8 +53,10 @@ class Windows(Observations):
         if observe not in get_args(Observe):
             raise unknown("observe", observe, get_args(Observe))
         sizes = episodes.sizes()
-        if observe == "proprioception" and sizes.proprioception is None:
-            raise UserError("observe=proprioception, but the episodes hold none")
+        wanted = [f"observe={observe}"] * (observe == "proprioception") + ["proprioception=true"] * bool(proprioception)
+        if wanted and sizes.proprioception is None:
+            raise UserError(f"data.{wanted[0]}, but the episodes hold none")
+        self.told = bool(proprioception)
         self.episodes, self.frames, self.skip, self.body = episodes, history + horizon, skip, observe != "observations"
         frame = sizes.observation if sizes.proprioception is None or not self.body else (sizes.proprioception,)
         self.shape, self.factors, self.in_memory = (self.frames, *frame), {}, in_memory
@@ -84,10 +88,13 @@ class Windows(Observations):
         episode, start = self._place(index)
         part = self.episodes.read(episode, start, start + self.span, self.skip)
         frames = part.proprioception if self.body and part.proprioception is not None else part.observations
-        if not np.isfinite(part.actions).all() or not (frames.dtype == np.uint8 or np.isfinite(frames).all()):
+        states = [part.proprioception[:-1]] if self.told and part.proprioception is not None else []
+        numbers = [part.actions, *states, *([] if frames.dtype == np.uint8 else [frames])]
+        if not all(np.isfinite(some).all() for some in numbers):
             raise Unreadable(f"{self.episodes.name(episode)}: some numbers are not finite")
         obs = torch.from_numpy(np.array(frames, np.uint8 if frames.dtype == np.uint8 else np.float32))
-        acting = torch.from_numpy(np.array(part.actions, np.float32)).reshape(self.frames - 1, -1)  # [T-1, skip*A]
+        acts = np.asarray(part.actions, np.float32).reshape(self.frames - 1, -1)  # [T-1, skip*A]
+        acting = torch.from_numpy(np.concatenate([acts, *states], 1, dtype=np.float32))
         pos = torch.zeros(self.frames - 1, 3)
         pos[:, 0] = torch.arange(self.frames - 1)
         return Conditioned(obs, Tokens(acting, pos))
@@ -99,5 +106,5 @@ class Windows(Observations):
 
     def fingerprint(self) -> str:
         """That of the episodes, with how windows are cut from them."""
-        text = f"{self.episodes.fingerprint()} {self.shape} {self.skip} {self.body}"
+        text = f"{self.episodes.fingerprint()} {self.shape} {self.skip} {self.body}{' told' * self.told}"
         return hashlib.sha256(text.encode()).hexdigest()

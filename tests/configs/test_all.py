@@ -32,11 +32,14 @@ OWN = {
     **{f"data={name}": ["data.root={tmp}"] for name in ("videos", "kinetics", "ssv2")},
     **{f"data={name}": ["data.path={tmp}/list.csv"] for name in GROUPS["data"] if name.startswith("video_list")},
     "data=episodes": ["data.root={tmp}"],
+    "data=droid": ["data.root={tmp}"],
+    "method=vjepa2_ac": ["modality=trajectory"],
+    "preset=droid_vjepa2_ac_vitg16": ["data.root={tmp}"],
     "preset=reference_trajectory": ["data.root={tmp}"],
     **{f"arch={name}": ["modality=trajectory"] for name in GROUPS["arch"] if name.endswith("_frames")},
     **{
         f"predictor={name}": ["modality=trajectory"]
-        for name in ("residual_mlp", "ensemble_mlp", "recurrent", "causal_vit")
+        for name in ("residual_mlp", "ensemble_mlp", "recurrent", "causal_vit", "vjepa2_ac")
     },
     **{f"objective={name}": ["modality=trajectory"] for name in ("world_sigreg", "world_vicreg")},
     **{f"method={name}": ["modality=trajectory"] for name in GROUPS["method"] if name.startswith("world_")},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from golden.regenerate import RUN, TOY, cases
+from golden.regenerate import ACTING, RUN, TOY, cases
 
 from worldjepa.cli import main
 from worldjepa.cli.compose import config_folder
@@ -20,6 +20,7 @@ PAIRS = {f"{method}-{modality}" for method in GROUPS["method"] for modality in G
 def test_every_modality_is_made_small_for_golden_losses() -> None:
     assert set(TOY) == set(GROUPS["modality"])
     assert set(cases()) < PAIRS
+    assert {name for name in GROUPS["method"] if name.startswith("world_")} <= set(ACTING) <= set(GROUPS["method"])
 
 
 @pytest.mark.parametrize("pair", sorted(PAIRS - set(cases())))

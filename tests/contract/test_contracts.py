@@ -52,6 +52,7 @@ from worldjepa.masks import CrossBlock, Curriculum, MultiBlock, MultiBlockOffici
 from worldjepa.nn.actions import ActionSpec
 from worldjepa.nn.positions import SinCos, Table
 from worldjepa.nn.rotary import Rotary
+from worldjepa.nn.states import StateSpec
 from worldjepa.nn.volume import Volume
 from worldjepa.objectives import L1, MSE, Cosine, SmoothL1, Sum, VarianceCovariance
 from worldjepa.over_time import InverseDynamics, TimeSimilarity
@@ -318,13 +319,20 @@ CASES: dict[type, list[Case]] = {
         Case(lambda _: SameLatent(3), {"obs": torch.randn(2, 4, 2, 1, 3), "footprint": cells(4, 2, 3), "causal": True})
     ],
     OwnLatent: [
-        Case(lambda _: OwnLatent(3, 6, 8), {"obs": torch.randn(2, 4, 2, 1, 3), "footprint": cells(4, 2, 3), "causal": True})
+        Case(
+            lambda _: OwnLatent(3, 6, 8),
+            {"obs": torch.randn(2, 4, 2, 1, 3), "footprint": cells(4, 2, 3), "causal": True},
+        )
     ],
     PerFrame: [
         Case(
             lambda _: PerFrame(vit()),
             {"obs": bytes_like(2, 3, 3, 8, 8), "footprint": patches(3, 3, 8, 4), "causal": True, "compiled": False},
-        )
+        ),
+        Case(
+            lambda _: PerFrame(vivit(), normalise=True),
+            {"obs": bytes_like(2, 3, 3, 8, 8), "footprint": patches(3, 3, 8, 4), "causal": True, "compiled": False},
+        ),
     ],
     ResidualMLP: [
         Case(lambda _: ResidualMLP(4, 12, history=2, actions=ActionSpec(3)), {"dim": 4, **STEPS}),
@@ -343,6 +351,18 @@ CASES: dict[type, list[Case]] = {
         Case(
             lambda _: CausalViT(4, 24, 1, 2, history=9, positions=SinCos("thw")),
             {"dim": 4, "grid": Grid(6, 1, 2), "causal": True, "compiled": False},
+        ),
+        Case(
+            lambda _: CausalViT(
+                *(4, 24, 2, 2),
+                history=4,
+                positions=Rotary("thw", tiled=True),
+                init="xavier",
+                actions=ActionSpec(3, states=[StateSpec(4), StateSpec(2)]),
+                normalised=True,
+                lattice=8,
+            ),
+            {"dim": 4, **STEPS, "cond": acting(2, 5, 9), "grid": Grid(6, 2, 2), "compiled": False},
         ),
     ],
     TimmViT: [Case(lambda _: TimmViT("test_vit", image_size=32), {"obs": bytes_like(2, 3, 32, 32)})],
@@ -426,6 +446,7 @@ CASES: dict[type, list[Case]] = {
     Windows: [
         Case(lambda _: rooms(dots=1).train()),
         Case(lambda _: rooms(view="state", skip=2).train()),
+        Case(lambda _: rooms(proprioception=True).train()),
         Case(lambda root: episodes(root).train()),
     ],
     Stills: [Case(lambda _: Stills(RoomsEnv(size=8), seeds_of(0, range(9)), 3))],

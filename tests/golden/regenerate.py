@@ -18,6 +18,10 @@ from unittest import mock
 FOLDER = Path(__file__).resolve().parent
 CONFIGS = FOLDER.parents[1] / "configs"
 
+ROOMS = [
+    *("data=rooms", "data.episodes=20", "data.steps=12", "data.horizon=4", "data.size=16", "data.layout=smaze"),
+]
+
 TOY = {
     "image": [
         "preset=quickstart",
@@ -40,7 +44,7 @@ TOY = {
     ],
     "trajectory": [
         "preset=quickstart_rooms",
-        *("data=rooms", "data.episodes=20", "data.steps=12", "data.horizon=4", "data.size=16", "data.layout=smaze"),
+        *ROOMS,
         *(
             "arch=conv_frames",
             "arch.dim=8",
@@ -53,11 +57,20 @@ TOY = {
 }
 """For each modality, the words that make a run small."""
 
-WORLD = "world_"
-"""How the methods that need actions are called: they are tried with trajectories, and the others with all else."""
+ACTING = ("world_frozen", "world_sigreg", "world_vicreg", "vjepa2_ac")
+"""The methods that need actions: they are tried with trajectories, and the others with all else."""
 
 MASKS = {"ijepa": ["masks.min_context=4"], "ijepa_vicreg": ["masks.min_context=4"]}
 """For each method, what makes its masks fit small grids."""
+
+INSTEAD = {
+    "vjepa2_ac": [
+        *("preset=quickstart_rooms", *ROOMS, "data.proprioception=true"),
+        *("arch=ac_tiny_frames", "arch.dim=24", "arch.encoder.encoder.depth=1", "arch.encoder.encoder.heads=2"),
+        *("arch.predictor.dim=24", "arch.predictor.depth=1", "arch.predictor.heads=2"),
+    ],
+}
+"""For methods with an encoder of their own kind, the words that take the place of their modality's."""
 
 RUN = [
     *("seed=0", "run.steps=20", "run.batch_size=8", "run.log_every=1", "run.accelerator=cpu"),
@@ -70,7 +83,7 @@ def cases() -> list[str]:
     methods, modalities = (
         sorted(file.stem for file in (CONFIGS / group).glob("*.yaml")) for group in ("method", "modality")
     )
-    fits = [(m, n) for m in methods for n in modalities if m.startswith(WORLD) == (n == "trajectory")]
+    fits = [(m, n) for m in methods for n in modalities if (m in ACTING) == (n == "trajectory")]
     return [f"{method}-{modality}" for method, modality in fits]
 
 
@@ -85,7 +98,8 @@ def losses(case: str, out: Path) -> list[float]:
     method, _, modality = case.rpartition("-")
     if modality not in TOY:
         raise RuntimeError(f"add the words that make a run of modality={modality} small to TOY in {__file__}")
-    words = [f"modality={modality}", *RUN, *TOY[modality], f"method={method}", *MASKS.get(method, []), f"run.out={out}"]
+    small = [*INSTEAD.get(method, TOY[modality]), *MASKS.get(method, [])]
+    words = [f"modality={modality}", *RUN, f"method={method}", *small, f"run.out={out}"]
     if main(["train", *words]) != 0:
         raise RuntimeError(f"the run {case} failed")
     rows = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())

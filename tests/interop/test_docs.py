@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from interop.acting import predictor as acting_predictor
 from modalities.image.tokenizer import Patches
 from modalities.video.tokenizer import Tubelets
 from worldjepa.encoders import ViT
@@ -41,6 +42,13 @@ def save_vjepa2(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save(wrapped, file)
 
 
+def save_ac(file: Path) -> None:
+    """A small V-JEPA 2-AC with the encoder of `save_vjepa2`'s size."""
+    encoder = ViT(Tubelets(16, 72), 72, 1, 6, positions=Rotary("thw", tiled=True))
+    named = {name.replace("tokenizer.", "patch_embed."): value for name, value in encoder.state_dict().items()}
+    torch.save({"encoder": named, "predictor": acting_predictor(96, 72)}, file)
+
+
 def run(block: str, names: dict[str, Any]) -> None:
     """Run the Python of a block."""
     exec(compile(block, str(PAGE), "exec"), names)
@@ -57,7 +65,8 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     }
     torch.save(parts, "IN1K-vit.h.14-300e.pth.tar")
     save_vjepa2(Path("vitl.pt"), monkeypatch)
-    images, clips, tuning = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    save_ac(Path("vjepa2-ac-vitg.pt"))
+    images, clips, acting, tuning = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     names: dict[str, Any] = {}
     run(images, names)
     assert names["tokens"].x.shape == (2, 256, 192)
@@ -68,6 +77,10 @@ def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names["tokens"].x.shape == (2, 128, 72)
     assert names["predicted"].x.shape == (2, 1, 64, 72)
     assert names["still"].x.shape == (2, 16, 72)
+    run(acting, names)
+    assert names["robot"].facts["layout"] == "V-JEPA 2-AC"
+    assert names["seen"].x.shape == (1, 2, 16, 72)
+    assert names["imagined"].states.shape == (1, 5, 3, 16, 72)
     run(tuning, names)
     changed, again = names["model"].state_dict(), names["again"].state_dict()
     assert all(torch.equal(value, changed[name]) for name, value in again.items())

@@ -146,3 +146,17 @@ def test_frozen_parameters_are_left_out() -> None:
     assert not parts["encoder_no_decay"]
     names = [group["name"] for group in build_optimizer(model, OptimSettings()).param_groups]
     assert names == ["predictor", "predictor_no_decay"]
+
+
+def test_the_peak_can_be_held_until_the_last_steps() -> None:
+    optim = OptimSettings(
+        lr=4.25e-4, start_lr=7.5e-5, final_lr=0.0, decay="linear", decay_steps=4_500, warmup_steps=4_500
+    )
+    schedule = plan(RunSettings(steps=94_500, batch_size=8), optim, samples=10_000, processes=32)
+    assert schedule.lr(0) == pytest.approx(7.5e-5 + (4.25e-4 - 7.5e-5) / 4_500)
+    assert {round(schedule.lr(step), 12) for step in (4_499, 4_500, 50_000, 89_999)} == {4.25e-4}
+    assert schedule.lr(90_000) == pytest.approx(4.25e-4 * (1 - 1 / 4_500))
+    assert schedule.lr(92_249) == pytest.approx(4.25e-4 / 2)
+    assert schedule.lr(94_499) == 0.0
+    with pytest.raises(UserError, match=r"decay_steps=4500 do not fit into a schedule of 8000"):
+        plan(RunSettings(steps=8_000, batch_size=8), optim, samples=10_000, processes=32)

@@ -291,7 +291,7 @@ def test_staying_is_judged_at_the_end() -> None:
     env = empty()
 
     class Passing(Wanderer):
-        def act(self, obs: Any) -> Any:
+        def act(self, obs: Any, state: Any = None) -> Any:
             return np.array([[1.0, 0.0]])
 
     tasks = [Task(0, (0.2, 0.5), (0.5, 0.5))]

@@ -11,7 +11,7 @@ _POSITIVE = {
         *("log_every", "eval_every", "save_every", "keep", "keep_every"),
         *("max_bad_steps", "spike_factor", "data_timeout", "comm_timeout"),
     ),
-    "optim": ("lr", "eps", "ipe_scale"),
+    "optim": ("lr", "eps", "ipe_scale", "decay_steps"),
     "probe": ("knn_k", "knn_temperature", "batch_size", "max_train", "max_test"),
 }
 _NOT_NEGATIVE = {

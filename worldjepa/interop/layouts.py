@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worldjepa.errors import UserError
-from worldjepa.interop import huggingface, huggingface_vjepa2, ijepa, runs, saved, timm_vit, vjepa, vjepa2
+from worldjepa.interop import huggingface, huggingface_vjepa2, ijepa, runs, saved, timm_vit, vjepa, vjepa2, vjepa2_ac
 from worldjepa.interop.layout import Layout
 from worldjepa.interop.source import Source
 
@@ -12,6 +12,7 @@ LAYOUTS: tuple[Layout, ...] = (
     saved.LAYOUT,
     huggingface.LAYOUT,
     huggingface_vjepa2.LAYOUT,
+    vjepa2_ac.LAYOUT,
     vjepa2.LAYOUT,
     vjepa.LAYOUT,
     ijepa.LAYOUT,

@@ -21,7 +21,7 @@ def load(
     which: str = "target_encoder",
     allow: Sequence[str] = (),
 ) -> Pretrained:
-    """Load a checkpoint of any layout: of I-JEPA, V-JEPA, V-JEPA 2, Hugging Face, timm, a run, or what `worldjepa.save` wrote.
+    """Load a checkpoint of any layout: of I-JEPA, V-JEPA, V-JEPA 2, V-JEPA 2-AC, Hugging Face, timm, runs, `worldjepa.save`.
 
     Sizes are read from the tensors. Every tensor must find its place, and nothing is ever unpickled but plain tensors. The
     terms of weights that are not free are printed.

@@ -39,8 +39,8 @@ class Pretrained(nn.Module):
         """Represent whole observations, x `[B, N, D]`, or only their tokens `context`, x `[B, K, D]`.
 
         Args:
-            images: uint8 `[B, C, H, W]`, or clips `[B, C, T, H, W]`, normalised here; or floating-point ones that are
-                normalised already.
+            images: uint8 `[B, C, H, W]`, clips `[B, C, T, H, W]`, or trajectories `[B, T, C, H, W]`, normalised here; or
+                floating-point ones that are normalised already.
             context: indices of tokens in row-major order, those of clips frame by frame; the encoder sees no others.
 
         Raises:
@@ -53,7 +53,12 @@ class Pretrained(nn.Module):
         return Tokens(tokens.x.squeeze(1), tokens.pos.squeeze(1))
 
     def predict(
-        self, images: Tensor, context: Int[Tensor, "B K"], target: Int[Tensor, "B M Q"], mask_token: int = 0
+        self,
+        images: Tensor,
+        context: Int[Tensor, "B K"],
+        target: Int[Tensor, "B M Q"],
+        mask_token: int = 0,
+        cond: Tokens | None = None,
     ) -> Tokens:
         """Predict the representations of M sets of tokens from those of the context, x `[B, M, Q, D]`.
 
@@ -65,6 +70,7 @@ class Pretrained(nn.Module):
             context: indices of the tokens that are seen.
             target: indices of the tokens that are asked.
             mask_token: which of the predictor's learned tokens asks; V-JEPA has several.
+            cond: the actions x `[B, A, W]` at the times pos `[B, A, 3]` that they leave, for predictors that take them.
 
         Raises:
             UserError: the checkpoint holds no predictor or has no such token; or as `encode`.
@@ -80,7 +86,7 @@ class Pretrained(nn.Module):
         self._check(images, target, "target")
         seen: Tokens = self.encoder(images, keep=context[:, None])  # [B, 1, K, D]
         pos = self.encoder.coordinates(images.shape[1:]).to(seen.pos)  # [N, 3]
-        return self.predictor(seen, pos[target], mask=mask_token)  # type: ignore[no-any-return]
+        return self.predictor(seen, pos[target], cond, mask=mask_token)  # type: ignore[no-any-return]
 
     def _check(self, images: Tensor, indices: Tensor, name: str) -> None:
         tokens = self.encoder.grid(images.shape[1:]).size

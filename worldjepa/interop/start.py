@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from worldjepa.causal import CausalViT
 from worldjepa.encoders import ViT
 from worldjepa.errors import UserError
 from worldjepa.interop import runs, saved
@@ -26,6 +27,8 @@ from worldjepa.train.tensors import local, piece
 from worldjepa.types import Grid, Tokens
 
 TABLE = "positions.table"
+INNER = "encoder"
+"""What a wrapper's node and weights call the encoder inside."""
 CLOSE = {torch.float32: 1e-4, torch.float64: 1e-4, torch.bfloat16: 8e-3, torch.float16: 1e-3}
 """How far a stored position code may be from the formula, by the type that it is stored in, to be taken for it."""
 
@@ -41,15 +44,19 @@ def start_from(path: str, model: JEPA) -> list[str]:
     """
     if runs.is_ours(Path(path).expanduser()):
         return own_weights(path, model)
-    found = _read(path, "encoder", model.encoder)
-    _copy(found.encoder, model.encoder, f"{path} (encoder)")
+    encoder = model.encoder.loaded()
+    found = _read(path, "encoder", encoder)
+    _copy(_inner(found.encoder), encoder, f"{path} (encoder)")
     tell(found)
     target = model.target.released(model.encoder)
     if target is not model.encoder:
-        averaged = _read(path, "target_encoder", model.encoder)
-        _copy(averaged.encoder, target, f"{path} (target encoder)")
+        averaged = _read(path, "target_encoder", encoder)
+        _copy(_inner(averaged.encoder), target.loaded(), f"{path} (target encoder)")
     if found.predictor is None:
         return [f"encoder from {path} ({found.layout}); the predictor and everything else begin anew"]
+    if found.predictor.node["_target_"] != f"{type(model.predictor).__module__}.{type(model.predictor).__qualname__}":
+        kind = str(found.predictor.node["_target_"]).rpartition(".")[2]
+        return [f"encoder from {path} ({found.layout}); its predictor is a {kind}, that of this model begins anew"]
     told = [f"weights from {path} ({found.layout}); everything else begins anew"]
     first, more = _first_tokens(found.predictor, model.predictor)
     _copy(first, model.predictor, f"{path} (predictor)")
@@ -63,13 +70,19 @@ def _read(path: str, which: str, encoder: nn.Module) -> Found:
     layout = detect(source)
     own = layout is saved.LAYOUT
     found = layout.read(source, Ask(heads=None if own else heads, which=which))
-    node = found.encoder.node
+    node = _inner(found.encoder).node
     known = node.get("heads") if own else _published(node, layout, heads)
     if known != heads:
         raise UserError(
             f"{path} has {known} attention heads, the model {heads}: choose the arch that it was trained with"
         )
     return found
+
+
+def _inner(part: Part) -> Part:
+    """An encoder without what wraps it, as `Encoder.loaded` gives that of a model."""
+    node = part.node.get(INNER)
+    return part if node is None else _inner(Part(node, saved.below(part.weights, INNER)))
 
 
 def _published(node: Mapping[str, Any], layout: Layout, otherwise: int | None) -> int | None:
@@ -105,7 +118,11 @@ def _copy(part: Part, module: nn.Module, where: str) -> None:
     """
     own = module.state_dict()
     weights = dict(part.weights)
-    if isinstance(module, ViT | MaskTokenViT):
+    if isinstance(module, CausalViT) and module.actions is not None:
+        _check_reading(part, module, where)
+        # How actions are normalised is what these data say.
+        weights.update({f"actions.{name}": local(value) for name, value in module.actions.state_dict().items()})
+    if isinstance(module, ViT | MaskTokenViT | CausalViT):
         if TABLE in own or TABLE not in weights:
             _check_code(part, module.positions, where)
         else:
@@ -120,6 +137,19 @@ def _copy_rows(own: Tensor, value: Tensor) -> None:
     mine = piece(own)
     rows = value if mine is None else value[mine.first : mine.first + mine.rows]
     local(own).copy_(rows)
+
+
+def _check_reading(part: Part, module: CausalViT, where: str) -> None:
+    """Make sure that a predictor that no tensor tells apart reads and answers as the weights have learned to.
+
+    Raises:
+        UserError: it does not; names the key.
+    """
+    own = {"heads": module.heads, "normalised": module.layer_normed, "lattice": module.lattice}
+    for key, value in own.items():
+        theirs = part.node.get(key, value)
+        if theirs != value:
+            raise UserError(f"{where}: it was trained with predictor.{key}={theirs}, this model has {value}")
 
 
 def _check_formula(part: Part, table: Tensor, positions: Positions, where: str) -> None:

@@ -29,13 +29,13 @@ def read(source: Source, ask: Ask) -> Found:
         UserError: a part is missing, or does not hold exactly its tensors.
     """
     check_parts(source, ask)
-    encoder = read_encoder(_turning(source, ask.which), ask, f"{source.path} ({ask.which})", VJEPA2, stored=False)
+    encoder = read_encoder(without_code(source, ask.which), ask, f"{source.path} ({ask.which})", VJEPA2, stored=False)
     where = f"{source.path} (predictor)"
-    predictor = read_predictor(_turning(source, "predictor"), encoder.node, PREDICTOR_HEADS, where, stored=False)
+    predictor = read_predictor(without_code(source, "predictor"), encoder.node, PREDICTOR_HEADS, where, stored=False)
     return Found(NAME, encoder, predictor, None, vjepa2_terms(source.path, certain=True))
 
 
-def _turning(source: Source, part: str) -> dict[str, Tensor]:
+def without_code(source: Source, part: str) -> dict[str, Tensor]:
     """The tensors of a part without V-JEPA's position code, which may be there and is of no use."""
     return {name: value for name, value in part_of(source, part).items() if name not in CODES}
 

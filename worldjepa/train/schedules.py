@@ -10,7 +10,14 @@ from worldjepa.train.settings import OptimSettings, RunSettings
 
 
 def warmup_decay(
-    k: float, start: float, peak: float, final: float, warmup: int, total: int, linear: bool = False
+    k: float,
+    start: float,
+    peak: float,
+    final: float,
+    warmup: int,
+    total: int,
+    linear: bool = False,
+    fall: int | None = None,
 ) -> float:
     """Linear from `start` to `peak` during `warmup` steps, then half a cosine or a line down to `final` at `total`.
 
@@ -22,10 +29,12 @@ def warmup_decay(
         warmup: steps of the warm-up.
         total: steps of the whole schedule.
         linear: a line, not half a cosine.
+        fall: its length; until it begins, `peak` is held. By default it begins after the warm-up.
     """
     if k < warmup:
         return start + (peak - start) * k / warmup
-    progress = min(1.0, (k - warmup) / max(1, total - warmup))
+    begin = warmup if fall is None else max(warmup, total - fall)
+    progress = min(1.0, max(0.0, (k - begin) / max(1, total - begin)))
     left = 1.0 - progress if linear else 0.5 * (1.0 + math.cos(math.pi * progress))
     return final + (peak - final) * left
 
@@ -51,7 +60,7 @@ class Plan:
         """Learning rate of optimiser step `step`, 0-based."""
         o = self.optim
         linear = o.decay == "linear"
-        return warmup_decay(step + 1, o.start_lr, o.lr, o.final_lr, self.warmup, self.schedule, linear)
+        return warmup_decay(step + 1, o.start_lr, o.lr, o.final_lr, self.warmup, self.schedule, linear, o.decay_steps)
 
     def weight_decay(self, step: int) -> float:
         """Weight decay of optimiser step `step`, 0-based."""
@@ -85,6 +94,10 @@ def plan(run: RunSettings, optim: OptimSettings, samples: int, processes: int) -
     schedule = int(optim.ipe_scale * steps)
     if warmup > schedule:
         raise UserError(f"a warm-up of {warmup} steps does not fit into a schedule of {schedule} steps")
+    if optim.decay_steps is not None and warmup + optim.decay_steps > schedule:
+        raise UserError(
+            f"a warm-up of {warmup} steps and optim.decay_steps={optim.decay_steps} do not fit into a schedule of {schedule}"
+        )
     return Plan(steps, schedule, warmup, global_batch, per_epoch, optim)
 
 

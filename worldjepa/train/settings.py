@@ -92,6 +92,8 @@ class OptimSettings:
     final_lr: float = 1e-6
     decay: Literal["cosine", "linear"] = "cosine"
     """How the learning rate falls from `lr` to `final_lr`."""
+    decay_steps: int | None = None
+    """Steps of the fall, at the end of the run; `lr` is held until then. By default it begins after the warm-up."""
     warmup_epochs: float | None = None
     """Length of the linear warm-up. Give this, `warmup_steps` or `warmup_share`."""
     warmup_steps: int | None = None

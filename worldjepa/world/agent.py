@@ -35,8 +35,8 @@ class Actor(ABC):
         """Begin tasks: what is observed now, and what would be observed at the goals."""
 
     @abstractmethod
-    def act(self, obs: Shaped[ndarray, "B ..."]) -> Float[ndarray, "B A"]:
-        """The next action in each world."""
+    def act(self, obs: Shaped[ndarray, "B ..."], state: Float[ndarray, "B S"] | None = None) -> Float[ndarray, "B A"]:
+        """The next action in each world, from what is observed and what the world tells of itself besides."""
 
 
 @final
@@ -104,6 +104,7 @@ class Agent(Actor):
         """Begin tasks."""
         self.goal = self._encoded(goal)[0]
         self.memory = ShortTermMemory(self.remember)
+        self.states: list[Tensor] = []
         self.queue: list[Tensor] = []
         self.now: Tensor | None = None
         self.acting = torch.zeros(len(self.goal), dtype=torch.bool)
@@ -112,12 +113,14 @@ class Agent(Actor):
         self.evaluations = np.zeros(len(self.goal), np.int64)
 
     @torch.no_grad()
-    def act(self, obs: Shaped[ndarray, "B ..."]) -> Float[ndarray, "B A"]:
-        """The next action in each world; a new plan where the last one is used up."""
+    def act(self, obs: Shaped[ndarray, "B ..."], state: Float[ndarray, "B S"] | None = None) -> Float[ndarray, "B A"]:
+        """The next action in each world; a new plan where the last one is used up. Only some models take the state."""
         part = self.time % self.spec.repeat
         if part == 0:
             x, self.pos = self._encoded(obs)
             self.memory.write(x, self.now)
+            if self.model.states and state is not None:
+                self.states = [*self.states, torch.as_tensor(state, dtype=x.dtype)][-self.model.history :]
             if not self.queue:
                 self._think()
             self.now = self._at_once(x, self.queue.pop(0))
@@ -148,7 +151,10 @@ class Agent(Actor):
 
     def _planned(self, chosen: Configuration, rows: list[int], rng: torch.Generator) -> Plan:
         seen, past = self.memory.context(self.model.history)
-        whole = Question(Frames(seen, self.pos), self.goal, chosen.horizon, past, self._left_over(chosen.horizon))
+        states = torch.stack(self.states, 1) if self.states else None
+        whole = Question(
+            Frames(seen, self.pos, states), self.goal, chosen.horizon, past, self._left_over(chosen.horizon)
+        )
         asked, spent = of_tasks(whole, rows), 0
         if chosen.planner is None:
             return self._not_planned(asked, rows)
@@ -189,8 +195,8 @@ class Agent(Actor):
         return lengthened(torch.cat([last[:, self.execute :], last[:, -1:]], 1), horizon)
 
     def _encoded(self, obs: Shaped[ndarray, "B ..."]) -> tuple[Tensor, Tensor]:
-        x, pos = self.model.encode(torch.from_numpy(np.ascontiguousarray(obs))[:, None])
-        return x[:, 0], pos
+        frames = self.model.encode(torch.from_numpy(np.ascontiguousarray(obs))[:, None])
+        return frames.x[:, 0], frames.pos
 
 
 @final
@@ -211,7 +217,7 @@ class Reactive(Actor):
         self.goal, self.time = self._encoded(goal), 0
 
     @torch.no_grad()
-    def act(self, obs: Shaped[ndarray, "B ..."]) -> Float[ndarray, "B A"]:
+    def act(self, obs: Shaped[ndarray, "B ..."], state: Float[ndarray, "B S"] | None = None) -> Float[ndarray, "B A"]:
         """The next action in each world."""
         part = self.time % self.spec.repeat
         if part == 0:
@@ -246,7 +252,7 @@ class Wanderer(Actor):
         seeds = np.array([task.seed for task in tasks], np.int64) * 31 + self.seed
         self.actions, self.time = self.policy.actions(seeds, self.steps, self.low, self.high), 0
 
-    def act(self, obs: Shaped[ndarray, "B ..."]) -> Float[ndarray, "B A"]:
+    def act(self, obs: Shaped[ndarray, "B ..."], state: Float[ndarray, "B S"] | None = None) -> Float[ndarray, "B A"]:
         """The next action."""
         self.time += 1
         return self.actions[:, self.time - 1]
@@ -267,6 +273,6 @@ class Expert(Actor):
         """Begin tasks."""
         self.goals = np.array([task.goal for task in tasks], np.float64)
 
-    def act(self, obs: Shaped[ndarray, "B ..."]) -> Float[ndarray, "B A"]:
+    def act(self, obs: Shaped[ndarray, "B ..."], state: Float[ndarray, "B S"] | None = None) -> Float[ndarray, "B A"]:
         """The next action."""
         return self.environment.expert(self.goals)

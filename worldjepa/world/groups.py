@@ -22,9 +22,9 @@ class Part(NamedTuple):
 
 def of_tasks(question: Question, rows: Sequence[int]) -> Question:
     """The question for some of the tasks."""
-    index = list(rows)
+    index, (x, pos, state) = list(rows), question.history
     return question._replace(
-        history=Frames(question.history.x[index], question.history.pos),
+        history=Frames(x[index], pos, None if state is None else state[index]),
         goal=question.goal[index],
         past=None if question.past is None else question.past[index],
         warm=None if question.warm is None else question.warm[index],

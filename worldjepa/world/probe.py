@@ -95,6 +95,7 @@ def open_loop(
     first = torch.from_numpy(np.stack([episode.observations[:1] for episode in episodes]))
     actions = torch.from_numpy(np.stack([episode.actions for episode in episodes]))
     states = np.stack([episode.proprioception for episode in episodes if episode.proprioception is not None])
-    imagined = probe(model.rollout(model.encode(first), actions[:, None]).states[:, 0]).numpy()  # [B, H, S]
+    begun = model.encode(first, torch.from_numpy(states[:, :1]) if model.states else None)
+    imagined = probe(model.rollout(begun, actions[:, None]).states[:, 0]).numpy()  # [B, H, S]
     apart = np.linalg.norm(imagined - states[:, 1:], axis=-1)
     return {horizon: float(apart[:, horizon - 1].mean()) for horizon in horizons}

@@ -63,22 +63,28 @@ def surprise(
     obs = np.stack([episode.observations[::repeat] for episode in episodes])  # [B, T+H, ...]
     acts = np.stack([episode.actions for episode in episodes]).reshape(len(seeds), seen + ahead - 1, -1)
     bodies = [episode.proprioception[::repeat] for episode in episodes if episode.proprioception is not None]
-    other = np.roll(np.stack(bodies), 1, 0).astype(np.float64)  # [B, T+H, S]
+    body = np.stack(bodies)  # [B, T+H, S]
+    other = np.roll(body, 1, 0).astype(np.float64)
     x, future = obs[:, :seen], obs[:, seen:]
     jump = [environment.imagine(other[:, time]) for time in range(seen + ahead // 2, seen + ahead)]
     teleported = np.concatenate([future[:, : ahead // 2], np.stack(jump, 1)], 1)
-    true = _energies(model, x, future, acts)
+    known = (x, acts, body[:, :seen])
+    true = _energies(model, future, *known)
     return Surprise(
-        auroc(true, _energies(model, x, np.roll(future, 1, 0), acts)),
-        auroc(true, _energies(model, x, teleported, acts)),
+        auroc(true, _energies(model, np.roll(future, 1, 0), *known)),
+        auroc(true, _energies(model, teleported, *known)),
     )
 
 
 def _energies(
-    model: WorldModel, x: Shaped[ndarray, "B T ..."], y: Shaped[ndarray, "B H ..."], acts: Float[ndarray, "B A W"]
+    model: WorldModel,
+    y: Shaped[ndarray, "B H ..."],
+    x: Shaped[ndarray, "B T ..."],
+    acts: Float[ndarray, "B A W"],
+    body: Float[ndarray, "B T S"],
 ) -> Float[Tensor, " B"]:
-    parts = [
-        model.energy(*(torch.from_numpy(part[start : start + CHUNK]) for part in (x, y, acts)))
-        for start in range(0, len(x), CHUNK)
-    ]
+    parts = []
+    for start in range(0, len(x), CHUNK):
+        seen, came, done, states = (torch.from_numpy(part[start : start + CHUNK]) for part in (x, y, acts, body))
+        parts.append(model.energy(seen, came, done, states if model.states else None))
     return torch.cat(parts)

@@ -60,7 +60,7 @@ def carry_out(
     spent = np.zeros(len(tasks))
     path = [environment.state()]
     for step in range(1, budget + 1):
-        obs = environment.step(actor.act(obs))
+        obs = environment.step(actor.act(obs, environment.state()))
         path.append(environment.state())
         spent = np.where(first < 0, actor.evaluations, spent)
         there = environment.solved(goal)
