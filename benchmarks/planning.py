@@ -70,6 +70,7 @@ class Row(NamedTuple):
 FLAT = ["levels=1"]
 ROWS = [
     Row("flat", "smaze-near", "smaze", FLAT),
+    Row("two levels", "smaze-near", "smaze-two", []),
     Row("flat", "smaze-any", "smaze", FLAT),
     Row("two levels", "smaze-any", "smaze-two", []),
     Row("flat, twice the candidates", "smaze-far", "smaze", [*FLAT, "samples=256"]),

@@ -334,3 +334,20 @@ def test_wilson_intervals() -> None:
     assert str(wilson(1, 2)) == "50.0 (9.5 to 90.5)"
     with pytest.raises(ValueError, match="3 successes of 2"):
         wilson(3, 2)
+
+
+def test_no_more_plans_are_made_where_a_task_is_over() -> None:
+    env = empty()
+    tasks = [Task(0, (0.5, 0.5), (0.58, 0.5)), Task(1, (0.1, 0.1), (0.9, 0.9))]
+    agent = Agent(exact(), CEM(32, 3, 8), LatentDistance(), BOX, 6, 2)
+    outcome = carry_out(env, agent, tasks, 60)
+    assert outcome.solved.all()
+    assert outcome.first[0] < 6 < outcome.first[1]
+    each = 32 * 3 * 6
+    plans = -(-outcome.first // 2)
+    assert agent.evaluations.tolist() == (each * plans).tolist()  # type: ignore[union-attr]
+    assert torch.isnan(agent.plans[-1].cost).tolist() == [True, False]
+    assert not agent.plans[-1].actions[0].any()
+    whole = Agent(exact(), CEM(32, 3, 8), LatentDistance(), BOX, 6, 2)
+    carry_out(env, whole, tasks, 10, whole=True)
+    assert whole.evaluations.tolist() == [each * 5] * 2  # type: ignore[union-attr]

@@ -7,7 +7,7 @@ from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Bool, Float, Int64, Shaped
 from numpy import ndarray
 from torch import Tensor
 
@@ -34,6 +34,10 @@ class Actor(ABC):
     def begin(self, tasks: list[Task], obs: Shaped[ndarray, "B ..."], goal: Shaped[ndarray, "B ..."]) -> None:
         """Begin tasks: what is observed now, and what would be observed at the goals."""
 
+    def rest(self, over: Bool[ndarray, " B"]) -> None:
+        """Be told which tasks are over: what is done there no longer matters."""
+        self.over = over.copy()
+
     @abstractmethod
     def act(self, obs: Shaped[ndarray, "B ..."], state: Float[ndarray, "B S"] | None = None) -> Float[ndarray, "B A"]:
         """The next action in each world, from what is observed and what the world tells of itself besides."""
@@ -43,7 +47,7 @@ class Actor(ABC):
 class Agent(Actor):
     """Plans with a world model, carries out the beginning of the plan, and plans again.
 
-    Every observation is encoded once, when it comes, and remembered. Where the model skips frames, only every `repeat`-th is
+    Every observation is encoded once, when it comes, and remembered. Tasks that are over are planned for no more. Where the model skips frames, only every `repeat`-th is
     looked at. A policy proposes plans to begin with; a configurator may let it act by itself, and say how others are searched.
 
     Args:
@@ -109,6 +113,7 @@ class Agent(Actor):
         self.now: Tensor | None = None
         self.acting = torch.zeros(len(self.goal), dtype=torch.bool)
         """Where the policy acts."""
+        self.over = np.zeros(len(self.goal), bool)
         self.plans, self.time = [], 0
         self.evaluations = np.zeros(len(self.goal), np.int64)
 
@@ -134,14 +139,23 @@ class Agent(Actor):
         rng = torch.Generator().manual_seed(self.seed * 1_000_003 + len(self.plans))
         groups: dict[Configuration, list[int]] = {}
         for row, chosen in enumerate(self._configured()):
-            groups.setdefault(chosen, []).append(row)
+            if not self.over[row]:
+                groups.setdefault(chosen, []).append(row)
         self.acting = torch.zeros_like(self.acting)
         parts = [Part(rows, self._planned(chosen, rows, rng)) for chosen, rows in groups.items()]
+        over = np.flatnonzero(self.over).tolist()
+        if over:
+            parts.append(Part(over, self._still(over)))
         for part in parts:
             self.evaluations[part.rows] += part.plan.evaluations  # type: ignore[index]
-        plan = merged(parts, max(self.execute, *(chosen.horizon for chosen in groups)))
+        plan = merged(parts, max([self.execute, *(chosen.horizon for chosen in groups)]))
         self.plans.append(plan)
         self.queue = list(plan.actions[:, : self.execute].unbind(1))
+
+    def _still(self, rows: list[int]) -> Plan:
+        """What stands for a plan where nothing matters any more."""
+        present = self.memory.context(1)[0][rows]  # [R, 1, n, D]
+        return Plan(torch.zeros(len(rows), 1, self.spec.width), present, torch.full((len(rows),), torch.nan), 0, [])
 
     def _configured(self) -> list[Configuration]:
         if self.configurator is None:

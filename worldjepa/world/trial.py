@@ -66,8 +66,10 @@ def carry_out(
         there = environment.solved(goal)
         first = np.where((first < 0) & there, step, first)
         tell(step)
-        if not whole and (first >= 0).all():
-            break
+        if not whole:
+            if (first >= 0).all():
+                break
+            actor.rest(first >= 0)
     return Outcome(first, environment.solved(goal), np.stack(path, 1), shortest, spent)
 
 
