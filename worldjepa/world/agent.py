@@ -47,8 +47,9 @@ class Actor(ABC):
 class Agent(Actor):
     """Plans with a world model, carries out the beginning of the plan, and plans again.
 
-    Every observation is encoded once, when it comes, and remembered. Tasks that are over are planned for no more. Where the model skips frames, only every `repeat`-th is
-    looked at. A policy proposes plans to begin with; a configurator may let it act by itself, and say how others are searched.
+    Every observation is encoded once, when it comes, and remembered. Where the model skips frames, only every `repeat`-th is
+    looked at. Tasks that are over are planned for no more. A policy proposes plans to begin with; a configurator may let it act
+    by itself, and say how others are searched.
 
     Args:
         model: the world model.
