@@ -31,6 +31,7 @@ OWN = {
     **{f"data={name}": ["data.root={tmp}"] for name in ("videos", "kinetics", "ssv2")},
     **{f"data={name}": ["data.path={tmp}/list.csv"] for name in GROUPS["data"] if name.startswith("video_list")},
     "data=episodes": ["data.root={tmp}"],
+    "data=gym": ["data.name=Pendulum-v1", "data.root={tmp}"],
     "preset=reference_trajectory": ["data.root={tmp}"],
     **{f"arch={name}": ["modality=trajectory"] for name in GROUPS["arch"] if name.endswith("_frames")},
     **{f"predictor={name}": ["modality=trajectory"] for name in ("residual_mlp", "recurrent", "causal_vit")},

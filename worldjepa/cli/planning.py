@@ -27,13 +27,13 @@ from worldjepa.train.trusted import read_config, restrict
 from worldjepa.world.agent import Actor, Agent, Expert, Wanderer
 from worldjepa.world.behaviour import Wander
 from worldjepa.world.costs import Cost, LatentDistance
-from worldjepa.world.environment import Navigable, Simulated
+from worldjepa.world.environment import GoalEnvironment, Navigable, Simulated
 from worldjepa.world.model import WorldModel
 from worldjepa.world.pictures import Story, write_film, write_sheet
 from worldjepa.world.planners import CEM, MPPI, Gradient, Planner, RandomShooting
 from worldjepa.world.probe import StateProbe, encoded, fit_probe, open_loop
 from worldjepa.world.reach import Reachability
-from worldjepa.world.record import record, seeds_of
+from worldjepa.world.record import record, seeds_of, whole
 from worldjepa.world.spaces import ActionSpace, Bank, Box
 from worldjepa.world.tasks import TaskSet, check_tasks, read_tasks, write_tasks
 from worldjepa.world.trial import Outcome, carry_out, wilson
@@ -109,8 +109,9 @@ def plan(
     actors: dict[str, Actor] = {
         f"planned ({wanted.planner})": agent,
         "random": Wanderer(policy, environment.low, environment.high, tasks.budget, wanted.seed),
-        "shortest way": Expert(environment),
     }
+    if isinstance(environment, Navigable):
+        actors["shortest way"] = Expert(environment)
     outcomes: dict[str, Outcome] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
@@ -133,8 +134,11 @@ def plan(
             "budget": tasks.budget,
         }
         write_json(out / "plan.json", {"settings": settings, **found})
-        draw(out, environment, tasks, outcomes[next(iter(actors))], agent, probe)
-        console.print(f"plan.json, tasks.json, episodes.png and episode.gif are in {out}")
+        drawn = ""
+        if isinstance(environment, Navigable):
+            draw(out, environment, tasks, outcomes[next(iter(actors))], agent, probe)
+            drawn = ", episodes.png and episode.gif"
+        console.print(f"plan.json, tasks.json{drawn} are in {out}")
     return 0
 
 
@@ -144,7 +148,7 @@ def _advance(bar: Progress, task: TaskID, done: int) -> None:
 
 def opened(
     path: Path, overrides: Sequence[str], config_dirs: Sequence[Path], allow: Sequence[str]
-) -> tuple[WorldModel, Navigable, dict[str, Any]]:
+) -> tuple[WorldModel, GoalEnvironment, dict[str, Any]]:
     """The world model of a checkpoint, the environment that it was trained in, and what that was made with.
 
     Raises:
@@ -157,8 +161,10 @@ def opened(
     validate(config)
     source = build_source(config)
     environment = source.environment() if isinstance(source, Simulated) else None
-    if not isinstance(environment, Navigable):
-        raise UserError(f"{path} was not trained in an environment with goals: plan needs data such as data=rooms")
+    if not isinstance(environment, GoalEnvironment):
+        raise UserError(
+            f"{path} was not trained in an environment with goals: plan needs data such as data=rooms or data=gym"
+        )
     torch.manual_seed(int(config.seed))
     model = build_model(config, steps=1)
     if not isinstance(model.predictor, Dynamics):
@@ -169,7 +175,7 @@ def opened(
     return world, environment, made_with
 
 
-def chosen_tasks(wanted: Wanted, environment: Navigable, made_with: dict[str, Any]) -> TaskSet:
+def chosen_tasks(wanted: Wanted, environment: GoalEnvironment, made_with: dict[str, Any]) -> TaskSet:
     """The tasks of a file, or of a kind.
 
     Raises:
@@ -183,7 +189,7 @@ def chosen_tasks(wanted: Wanted, environment: Navigable, made_with: dict[str, An
     return tasks._replace(tasks=tasks.tasks[: wanted.number], budget=wanted.budget or tasks.budget)
 
 
-def make_agent(model: WorldModel, environment: Navigable, wanted: Wanted) -> Agent:
+def make_agent(model: WorldModel, environment: GoalEnvironment, wanted: Wanted) -> Agent:
     """The agent that the words describe.
 
     Raises:
@@ -193,7 +199,10 @@ def make_agent(model: WorldModel, environment: Navigable, wanted: Wanted) -> Age
     spec = model.actions
     watched = None
     if wanted.cost == "reach" or wanted.space == "bank":
-        watched = record(environment, Wander(), seeds_of(ELSEWHERE + 2, range(WATCHED)), 6 * STRETCH * spec.repeat)
+        steps = 6 * STRETCH * spec.repeat
+        watched = whole(record(environment, Wander(), seeds_of(ELSEWHERE + 2, range(WATCHED)), steps), steps)
+        if len(watched) < 2:
+            raise UserError(f"cost=reach and space=bank need episodes of {steps} steps, but here they end before")
     if wanted.cost == "reach":
         assert watched is not None
         states = torch.stack([encoded(model, episode.observations[:: spec.repeat]) for episode in watched])
@@ -227,16 +236,16 @@ def make_planner(wanted: Wanted) -> Planner:
     return RandomShooting(samples or 512)
 
 
-def told(outcome: Outcome, whole: bool) -> dict[str, Any]:
+def told(outcome: Outcome, to_the_end: bool) -> dict[str, Any]:
     """What the table and the file say of an actor."""
     solved, n = outcome.solved, len(outcome.first)
     share = wilson(int(solved.sum()), n)
     return {
         "success": share.share,
         "interval": [share.low, share.high],
-        "stayed": float(outcome.stayed.mean()) if whole else None,
+        "stayed": float(outcome.stayed.mean()) if to_the_end else None,
         "steps": float(outcome.first[solved].mean()) if solved.any() else None,
-        "shortest": float(outcome.shortest[solved].mean()) if solved.any() else None,
+        "shortest": None if outcome.shortest is None or not solved.any() else float(outcome.shortest[solved].mean()),
         "evaluations": float(outcome.evaluations.mean()),
         "tasks": n,
         "first": outcome.first.tolist(),
@@ -261,7 +270,7 @@ def table(actors: dict[str, dict[str, Any]], title: str) -> Table:
 def in_words(found: dict[str, Any]) -> str:
     """What is known besides the table."""
     lines = [f"linear probe of the state: R² {found['probe_r2']:.4f}"]
-    if "open_loop_error" in found:
+    if found.get("open_loop_error"):
         errors = ", ".join(f"{error:.3f} after {horizon}" for horizon, error in found["open_loop_error"].items())
         lines.append(f"error of the imagined state without looking: {errors} steps")
     seconds = found["seconds_per_plan"]
