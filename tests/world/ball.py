@@ -25,11 +25,11 @@ class Ball(gymnasium.Env[Any, Any]):
         names = ("observation" if usual else "position", "sum")
         self.names = names
         self.observation_space = spaces.Dict(
-            {name: spaces.Box(0.0, 2.0, (2 - i,), np.float32) for i, name in enumerate(names)}
+            {name: spaces.Box(0.0, 2.0, (2 - i,), np.float64) for i, name in enumerate(names)}
         )
 
     def look(self) -> dict[str, Any]:
-        both = self.place.astype(np.float32)
+        both = self.place.copy()
         return {self.names[0]: both, self.names[1]: both.sum(keepdims=True)}
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:

@@ -41,7 +41,7 @@ def test_one_of_several_observations_is_taken() -> None:
     usual, other = GymEnvironment(NAME), GymEnvironment(NAME, key="sum")
     seeds = seeds_of(0, range(3))
     both = usual.reset(seeds)
-    assert both.shape == (3, 2)
+    assert (both.shape, both.dtype) == ((3, 2), np.float32)
     assert np.allclose(other.reset(seeds)[:, 0], both.sum(1))
     pushed = usual.step(np.ones((3, 2)))
     assert np.allclose(pushed, np.minimum(both + 0.1, 1))
@@ -315,7 +315,7 @@ def test_collect_train_plan(
     assert main(train) == 0
     for path in out.iterdir():  # to plan, the episodes are not needed
         path.unlink()
-    for name, value in (("PROBED", 20), ("ASTRAY", 2), ("WATCHED", 2), ("FITTED", 10)):
+    for name, value in (("PROBED", 160), ("ASTRAY", 16), ("WATCHED", 2), ("FITTED", 10)):
         monkeypatch.setattr(planning, name, value)
     plan = ["plan", f"checkpoint={run}", "count=3", "budget=4", "horizon=4", "samples=8", f"out={tmp_path / 'plans'}"]
     assert main([*plan, "tasks=near", "space=bank", "cost=reach"]) == 0

@@ -13,11 +13,9 @@ from PIL import Image
 from worldjepa.errors import UserError, unknown
 from worldjepa.world.environment import Environment
 from worldjepa.world.known import Known, known_of
-from worldjepa.world.noise import uniform
+from worldjepa.world.noise import short_seeds
 
 View = Literal["observations", "pixels"]
-SEED = 31
-"""Key of the seeds that the environments are given, so that far apart ones stay different in the 31 bits that there are."""
 USUAL_KEY = "observation"
 
 
@@ -96,7 +94,7 @@ class GymEnvironment(Environment):
         while len(self.worlds) < len(seeds):
             self.worlds.append(self._make())
         self._over = np.zeros(len(seeds), bool)
-        short = (uniform(seeds, SEED)[:, 0] * (1 << 31)).astype(np.int64)
+        short = short_seeds(seeds)
         first = [world.reset(seed=int(seed))[0] for world, seed in zip(self.worlds, short, strict=False)]
         self._seen = [self._look(world, obs) for world, obs in zip(self.worlds, first, strict=False)]
         return np.stack(self._seen)
@@ -133,7 +131,9 @@ class GymEnvironment(Environment):
 
     def _look(self, world: Any, obs: Any) -> Shaped[ndarray, ...]:
         if self.view == "observations":
-            return _channels_first(np.asarray(obs if self.key is None else obs[self.key]))
+            seen = np.asarray(obs if self.key is None else obs[self.key])
+            # Models compute in single precision, and what they are shown when they act is what they were trained on.
+            return _channels_first(seen if seen.dtype == np.uint8 else seen.astype(np.float32))
         drawn = world.render() if self.known is None else self.known.picture(world.unwrapped, obs)
         picture = np.asarray(drawn)
         if picture.dtype != np.uint8 or picture.ndim != 3:
