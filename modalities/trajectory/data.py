@@ -2,5 +2,6 @@
 
 from modalities.trajectory.embedded import Rooms
 from modalities.trajectory.folder import EpisodeFolder
+from modalities.trajectory.recorded import Recorded
 
-__all__ = ["EpisodeFolder", "Rooms"]
+__all__ = ["EpisodeFolder", "Recorded", "Rooms"]

@@ -35,6 +35,7 @@ OWN = {
     "data=droid": ["data.root={tmp}"],
     "method=vjepa2_ac": ["modality=trajectory"],
     "preset=droid_vjepa2_ac_vitg16": ["data.root={tmp}"],
+    "data=gym": ["data.name=Pendulum-v1", "data.root={tmp}"],
     "preset=reference_trajectory": ["data.root={tmp}"],
     **{f"arch={name}": ["modality=trajectory"] for name in GROUPS["arch"] if name.endswith("_frames")},
     **{

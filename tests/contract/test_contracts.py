@@ -29,7 +29,7 @@ from modalities.image.data import Folder, ImageNet, Manifest, Patterns, Shapes
 from modalities.image.observations import ArrayObservations, ImageFiles
 from modalities.image.tokenizer import Patches
 from modalities.trajectory import embedded as rooms_embedded
-from modalities.trajectory.data import EpisodeFolder, Rooms
+from modalities.trajectory.data import EpisodeFolder, Recorded, Rooms
 from modalities.trajectory.embedded import Stills
 from modalities.trajectory.encoders import ConvFrames, PerFrame, StateFrames
 from modalities.trajectory.rooms import RoomsEnv
@@ -63,6 +63,7 @@ from worldjepa.testing import CHECKS, check
 from worldjepa.types import Grid, Tokens
 from worldjepa.vectors import Recurrent, ResidualMLP
 from worldjepa.world.behaviour import Wander
+from worldjepa.world.gymnasium import GymEnvironment
 from worldjepa.world.record import collect, seeds_of
 
 
@@ -201,6 +202,11 @@ def rooms(**settings: Any) -> Rooms:
 def episodes(root: Path) -> EpisodeFolder:
     collect(RoomsEnv(size=8), Wander(), root / "data", 4, 9, 0, {})
     return EpisodeFolder(str(root / "data"), horizon=3, skip=2)
+
+
+def recorded(root: Path) -> Recorded:
+    collect(GymEnvironment("Pendulum-v1"), Wander(), root / "data", 4, 9, 0, {"env": "gymnasium:Pendulum-v1"})
+    return Recorded("Pendulum-v1", str(root / "data"), "observations", horizon=3)
 
 
 def acting(batch: int, times: int, width: int) -> Tokens:
@@ -451,6 +457,7 @@ CASES: dict[type, list[Case]] = {
     ],
     Stills: [Case(lambda _: Stills(RoomsEnv(size=8), seeds_of(0, range(9)), 3))],
     Rooms: [Case(lambda _: rooms(layout="smaze"))],
+    Recorded: [Case(recorded)],
     EpisodeFolder: [Case(episodes)],
     Shapes: [
         Case(lambda root: Shapes(size=16, count=20, cache=str(root)), {"count": 4}),

@@ -252,7 +252,7 @@ def test_what_an_agent_lacks_is_named() -> None:
 
 def test_the_page_about_agents_runs() -> None:
     page = (Path(__file__).parents[2] / "docs" / "world-models.md").read_text()
-    (block,) = re.findall(r"```python\n(.*?)```", page.partition("## Agent")[2], re.DOTALL)
+    (block,) = re.findall(r"```python\n(.*?)```", page.partition("## Agent")[2].partition("\n## ")[0], re.DOTALL)
     env = empty()
     names: dict[str, Any] = {
         "model": exact(),

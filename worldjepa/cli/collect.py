@@ -18,7 +18,8 @@ Records episodes of a random policy, one file each; `worldjepa train modality=tr
 same command goes on where it was stopped, to the same bytes, and with more episodes= it adds to them.
 
   env=rooms          the embedded worlds of rooms; env.layout=smaze and so on are keys of data=rooms
-  env=gymnasium:ID   any environment of gymnasium with box-shaped observations and actions (pip install worldjepa[gymnasium])
+  env=gymnasium:ID   any environment of gymnasium with box-shaped actions (pip install worldjepa[gymnasium]); env.key= chooses
+                     among several observations, env.view=pixels env.size=64 takes what is drawn instead
   episodes=NUMBER    how many the folder shall hold
   steps=60           actions in each
   seed=0             decides all of them

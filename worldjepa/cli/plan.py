@@ -17,12 +17,13 @@ usage: worldjepa plan checkpoint=PATH [out=FOLDER] [tasks=any|FILE.json] [count=
                       [uncertainty=0] [space=box] [levels=K] [above=10] [seed=0] [whole=false] [allow=PREFIX]
 
 Does tasks in the environment that a world model was trained in, by planning in imagination, and shows how often it succeeds
-beside a random policy and the shortest way, with 95 % intervals; also how well representations tell the state, how far
-imagination goes astray, and whether the model is surprised by what cannot have happened.
+beside a random policy and, where it is known, the shortest way, with 95 % intervals; also how well representations tell the
+state, how far imagination goes astray, and whether the model is surprised by what cannot have happened.
 
   checkpoint=PATH    a run folder or a checkpoint of `worldjepa train modality=trajectory`
-  out=FOLDER         write plan.json, tasks.json, episodes.png and episode.gif; it is made
-  tasks=any          near, any or far, drawn from seed=; or a file of tasks, which brings its own budget
+  out=FOLDER         write plan.json, tasks.json and, of worlds of rooms, episodes.png and episode.gif; it is made
+  tasks=any          near, any or far, drawn from seed= (of data=gym: the goal is where some random steps lead);
+                     or a file of tasks, which brings its own budget
   count=32           how many tasks
   budget=100         steps that an episode may take
   env.KEY=VALUE      another world than that of training, such as env.layout=smaze

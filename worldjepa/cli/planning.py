@@ -29,14 +29,14 @@ from worldjepa.train.trusted import read_config, restrict
 from worldjepa.world.agent import Actor, Agent, Expert, Wanderer
 from worldjepa.world.behaviour import Wander
 from worldjepa.world.costs import Cost, LatentDistance, Uncertainty, WeightedSum
-from worldjepa.world.environment import Navigable, Simulated
+from worldjepa.world.environment import GoalEnvironment, Navigable, Simulated
 from worldjepa.world.hierarchy import TopDown, stages_of
 from worldjepa.world.model import WorldModel
 from worldjepa.world.pictures import Story, write_film, write_sheet
 from worldjepa.world.planners import CEM, MPPI, Gradient, Planner, RandomShooting
 from worldjepa.world.probe import StateProbe, encoded, fit_probe, open_loop
 from worldjepa.world.reach import Reachability
-from worldjepa.world.record import record, seeds_of
+from worldjepa.world.record import record, seeds_of, whole
 from worldjepa.world.spaces import ActionSpace, Bank, Box
 from worldjepa.world.surprise import surprise
 from worldjepa.world.tasks import TaskSet, check_tasks, read_tasks, write_tasks
@@ -49,6 +49,8 @@ HORIZONS = (10, 30, 60)
 """Steps after which imagination is compared with the world."""
 ASTRAY = 200
 """Episodes in which it is."""
+FEWER = 8
+"""Where physics is simulated and pictures are drawn one by one, the probe and the comparison make do with this part of it."""
 WATCHED = 200
 """Episodes that a reachability cost or a bank of actions is made from."""
 FITTED = 1_500
@@ -113,18 +115,21 @@ def plan(
     agent = make_agent(model, hierarchy, environment, wanted)
     console = screen_console()
     policy = Wander()
-    probe = fit_probe(model, environment, seeds_of(ELSEWHERE, range(PROBED)))
+    part = 1 if isinstance(environment, Navigable) else FEWER
+    probe = fit_probe(model, environment, seeds_of(ELSEWHERE, range(PROBED // part)))
     found: dict[str, Any] = {"probe_r2": probe.r2}
     if model.actions.repeat == 1:
-        errors = open_loop(model, environment, probe, policy, seeds_of(ELSEWHERE + 1, range(ASTRAY)), HORIZONS)
+        errors = open_loop(model, environment, probe, policy, seeds_of(ELSEWHERE + 1, range(ASTRAY // part)), HORIZONS)
         found["open_loop_error"] = {str(horizon): error for horizon, error in errors.items()}
-    auroc = surprise(model, environment, policy, seeds_of(ELSEWHERE + 3, range(ASTRAY)))
-    found["surprise_auroc"] = auroc._asdict()
+    if isinstance(environment, Navigable):
+        auroc = surprise(model, environment, policy, seeds_of(ELSEWHERE + 3, range(ASTRAY)))
+        found["surprise_auroc"] = auroc._asdict()
     actors: dict[str, Actor] = {
         f"planned ({wanted.planner})": agent,
         "random": Wanderer(policy, environment.low, environment.high, tasks.budget, wanted.seed),
-        "shortest way": Expert(environment),
     }
+    if isinstance(environment, Navigable):
+        actors["shortest way"] = Expert(environment)
     outcomes: dict[str, Outcome] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
@@ -147,8 +152,11 @@ def plan(
             "budget": tasks.budget,
         }
         write_json(out / "plan.json", {"settings": settings, **found})
-        draw(out, environment, tasks, outcomes[next(iter(actors))], agent, probe)
-        console.print(f"plan.json, tasks.json, episodes.png and episode.gif are in {out}")
+        drawn = ""
+        if isinstance(environment, Navigable):
+            draw(out, environment, tasks, outcomes[next(iter(actors))], agent, probe)
+            drawn = ", episodes.png and episode.gif"
+        console.print(f"plan.json, tasks.json{drawn} are in {out}")
     return 0
 
 
@@ -158,7 +166,7 @@ def _advance(bar: Progress, task: TaskID, done: int) -> None:
 
 def opened(
     path: Path, overrides: Sequence[str], config_dirs: Sequence[Path], allow: Sequence[str]
-) -> tuple[WorldModel, Hierarchy | None, Navigable, dict[str, Any]]:
+) -> tuple[WorldModel, Hierarchy | None, GoalEnvironment, dict[str, Any]]:
     """The world model of a checkpoint, its levels, the environment that it was trained in, and what that was made with.
 
     Raises:
@@ -171,8 +179,10 @@ def opened(
     validate(config)
     source = build_source(config)
     environment = source.environment() if isinstance(source, Simulated) else None
-    if not isinstance(environment, Navigable):
-        raise UserError(f"{path} was not trained in an environment with goals: plan needs data such as data=rooms")
+    if not isinstance(environment, GoalEnvironment):
+        raise UserError(
+            f"{path} was not trained in an environment with goals: plan needs data such as data=rooms or data=gym"
+        )
     torch.manual_seed(int(config.seed))
     model = build_model(config, steps=1)
     if not isinstance(model.predictor, Dynamics):
@@ -185,7 +195,7 @@ def opened(
     return world, None if above is None else above.eval().requires_grad_(False), environment, made_with
 
 
-def chosen_tasks(wanted: Wanted, environment: Navigable, made_with: dict[str, Any]) -> TaskSet:
+def chosen_tasks(wanted: Wanted, environment: GoalEnvironment, made_with: dict[str, Any]) -> TaskSet:
     """The tasks of a file, or of a kind.
 
     Raises:
@@ -199,7 +209,7 @@ def chosen_tasks(wanted: Wanted, environment: Navigable, made_with: dict[str, An
     return tasks._replace(tasks=tasks.tasks[: wanted.number], budget=wanted.budget or tasks.budget)
 
 
-def make_agent(model: WorldModel, hierarchy: Hierarchy | None, environment: Navigable, wanted: Wanted) -> Agent:
+def make_agent(model: WorldModel, hierarchy: Hierarchy | None, environment: GoalEnvironment, wanted: Wanted) -> Agent:
     """The agent that the words describe.
 
     Raises:
@@ -212,7 +222,11 @@ def make_agent(model: WorldModel, hierarchy: Hierarchy | None, environment: Navi
     watched = None
     if wanted.cost == "reach" or wanted.space == "bank" or levels:
         length = max(6 * STRETCH, 2 * slowest) * spec.repeat
-        watched = record(environment, Wander(), seeds_of(ELSEWHERE + 2, range(WATCHED)), length)
+        watched = whole(record(environment, Wander(), seeds_of(ELSEWHERE + 2, range(WATCHED)), length), length)
+        if len(watched) < 2:
+            raise UserError(
+                f"cost=reach, space=bank and levels need episodes of {length} steps, but here they end before"
+            )
     if wanted.cost == "reach":
         assert watched is not None
         states = torch.stack([encoded(model, episode.observations[:: spec.repeat]) for episode in watched])
@@ -275,16 +289,16 @@ def make_planner(wanted: Wanted, times: int = 1) -> Planner:
     return RandomShooting(times * (samples or 512))
 
 
-def told(outcome: Outcome, whole: bool) -> dict[str, Any]:
+def told(outcome: Outcome, to_the_end: bool) -> dict[str, Any]:
     """What the table and the file say of an actor."""
     solved, n = outcome.solved, len(outcome.first)
     share = wilson(int(solved.sum()), n)
     return {
         "success": share.share,
         "interval": [share.low, share.high],
-        "stayed": float(outcome.stayed.mean()) if whole else None,
+        "stayed": float(outcome.stayed.mean()) if to_the_end else None,
         "steps": float(outcome.first[solved].mean()) if solved.any() else None,
-        "shortest": float(outcome.shortest[solved].mean()) if solved.any() else None,
+        "shortest": None if outcome.shortest is None or not solved.any() else float(outcome.shortest[solved].mean()),
         "evaluations": float(outcome.evaluations.mean()),
         "tasks": n,
         "first": outcome.first.tolist(),
@@ -309,13 +323,13 @@ def table(actors: dict[str, dict[str, Any]], title: str) -> Table:
 def in_words(found: dict[str, Any]) -> str:
     """What is known besides the table."""
     lines = [f"linear probe of the state: R² {found['probe_r2']:.4f}"]
-    if "open_loop_error" in found:
+    if found.get("open_loop_error"):
         errors = ", ".join(f"{error:.3f} after {horizon}" for horizon, error in found["open_loop_error"].items())
         lines.append(f"error of the imagined state without looking: {errors} steps")
-    auroc = found["surprise_auroc"]
-    lines.append(
-        f"surprise AUROC: {auroc['exchanged']:.3f} against futures of other episodes, {auroc['teleported']:.3f} against jumps"
-    )
+    auroc = found.get("surprise_auroc")
+    if auroc:
+        others, jumps = f"{auroc['exchanged']:.3f}", f"{auroc['teleported']:.3f}"
+        lines.append(f"surprise AUROC: {others} against futures of other episodes, {jumps} against jumps")
     seconds = found["seconds_per_plan"]
     lines.append(f"{seconds:.2f} s per plan for all tasks at once; evaluations are per task, until it is solved")
     return "\n".join(lines)

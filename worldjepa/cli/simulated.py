@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worldjepa.errors import UserError
+from worldjepa.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from worldjepa.world.environment import Environment
 
 GYM = "gymnasium:"
+GYM_KEYS = ("view", "key", "size")
 
 
 def open_environment(
@@ -23,11 +24,10 @@ def open_environment(
         UserError: there is none of this name, or a word is wrong.
     """
     if name.startswith(GYM):
-        if words:
-            raise UserError(f"{words[0]}: environments of gymnasium are named, not set; env={name} takes no keys")
-        from worldjepa.world.gymnasium import GymEnvironment
+        from worldjepa.world.goals import open_gym
 
-        return GymEnvironment(name.removeprefix(GYM)), {"env": name}
+        set_to = gym_settings(words)
+        return open_gym(name.removeprefix(GYM), **set_to), {"env": name, **set_to}
     from omegaconf import OmegaConf
 
     from worldjepa.cli.compose import compose_config
@@ -43,6 +43,26 @@ def open_environment(
     made_with: Mapping[str, Any] = OmegaConf.to_container(config.data, resolve=True)  # type: ignore[assignment]
     environment = source.environment()
     return environment, {"env": name, **environment.settings(made_with)}
+
+
+def gym_settings(words: Sequence[str]) -> dict[str, Any]:
+    """The keys of an environment of gymnasium.
+
+    Raises:
+        UserError: there is no such key, or a value is none.
+    """
+    found: dict[str, Any] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        short = key.removeprefix("env.")
+        if short not in GYM_KEYS:
+            raise unknown("key", key, [f"env.{one}" for one in GYM_KEYS])
+        found[short] = value
+    if "size" in found:
+        if not found["size"].isdecimal():
+            raise UserError(f"env.size={found['size']}: must be a whole number")
+        found["size"] = int(found["size"])
+    return found
 
 
 def as_data(word: str) -> str:

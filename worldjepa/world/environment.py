@@ -52,8 +52,8 @@ class Environment(ABC):
         return None
 
 
-class Navigable(Environment):
-    """An environment whose state is known, with goals to reach and an oracle that knows the way."""
+class GoalEnvironment(Environment):
+    """An environment whose state is known, with goals to reach: plans can be carried out and judged in it."""
 
     @abstractmethod
     def state(self) -> Float[ndarray, "B S"]:
@@ -72,10 +72,6 @@ class Navigable(Environment):
         """What would be observed in the present worlds in other states, such as their goals."""
 
     @abstractmethod
-    def backdrop(self, size: int) -> UInt8[ndarray, "B {size} {size} 3"]:
-        """A picture of each world without what moves in it; the first two numbers of a state are x and y on it, from 0 to 1."""
-
-    @abstractmethod
     def tasks(self, kind: str, count: int, seed: int) -> list[Task]:
         """Draw tasks of a kind, none of which is solved at its start.
 
@@ -87,6 +83,19 @@ class Navigable(Environment):
     def solved(self, goal: Float[ndarray, "B S"]) -> Bool[ndarray, " B"]:
         """Whether each world's state is at its goal."""
 
+    def begin(self, tasks: Sequence[Task]) -> Shaped[ndarray, "B ..."]:
+        """Begin the worlds of tasks and return what is observed."""
+        self.reset(np.array([task.seed for task in tasks], np.int64))
+        return self.place(np.array([task.start for task in tasks], np.float64))
+
+
+class Navigable(GoalEnvironment):
+    """An environment with an oracle that knows the way, and a place for every state in a picture."""
+
+    @abstractmethod
+    def backdrop(self, size: int) -> UInt8[ndarray, "B {size} {size} 3"]:
+        """A picture of each world without what moves in it; the first two numbers of a state are x and y on it, from 0 to 1."""
+
     @abstractmethod
     def steps_left(self, goal: Float[ndarray, "B S"]) -> Float[ndarray, " B"]:
         """The number of steps that the shortest way to each goal takes, not rounded."""
@@ -94,11 +103,6 @@ class Navigable(Environment):
     @abstractmethod
     def expert(self, goal: Float[ndarray, "B S"]) -> Float[ndarray, "B A"]:
         """The action along the shortest way to each goal."""
-
-    def begin(self, tasks: Sequence[Task]) -> Shaped[ndarray, "B ..."]:
-        """Begin the worlds of tasks and return what is observed."""
-        self.reset(np.array([task.seed for task in tasks], np.int64))
-        return self.place(np.array([task.start for task in tasks], np.float64))
 
 
 class Simulated(ABC):

@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt64
 from numpy import ndarray
 
+SHORT = 31
+"""Key of shorter seeds."""
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -30,6 +32,12 @@ def normal(seeds: Int64[ndarray, " B"], *key: int, count: int = 1) -> Float64[nd
     radius = np.sqrt(-2.0 * np.log1p(-u[:, :count]))
     numbers: Float64[ndarray, "B {count}"] = radius * np.cos(2 * np.pi * u[:, count:])
     return numbers
+
+
+def short_seeds(seeds: Int64[ndarray, " B"]) -> Int64[ndarray, " B"]:
+    """Seeds for what takes 31 bits only. They are mixed, not cut off: seeds a power of two apart would become the same."""
+    short: Int64[ndarray, " B"] = (uniform(seeds, SHORT)[:, 0] * (1 << 31)).astype(np.int64)
+    return short
 
 
 def _mixed(x: UInt64[ndarray, "*s"]) -> UInt64[ndarray, "*s"]:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from worldjepa.errors import UserError
 from worldjepa.world.behaviour import Wander
-from worldjepa.world.environment import Navigable
+from worldjepa.world.environment import GoalEnvironment
 from worldjepa.world.model import WorldModel
-from worldjepa.world.record import record
+from worldjepa.world.record import TOGETHER, record, whole
 
 RIDGE = 1e-6
 """Penalty of the regression, as a share of the mean variance of the features."""
@@ -28,7 +28,7 @@ class StateProbe(NamedTuple):
     weight: Float[Tensor, "F S"]
     bias: Float[Tensor, " S"]
     r2: float
-    """Share of the variance that is explained, mean over the numbers of the state."""
+    """Share of the variance that is explained, mean over those numbers of the state that vary at all."""
 
     def __call__(self, frames: Float[Tensor, "*b n D"]) -> Float[Tensor, "*b S"]:
         """The state that representations tell of."""
@@ -46,7 +46,7 @@ def _chunks(obs: Shaped[ndarray, "N ..."]) -> list[Shaped[ndarray, "M ..."]]:
     return [obs[start : start + CHUNK] for start in range(0, len(obs), CHUNK)]
 
 
-def fit_probe(model: WorldModel, environment: Navigable, seeds: Int64[ndarray, " N"]) -> StateProbe:
+def fit_probe(model: WorldModel, environment: GoalEnvironment, seeds: Int64[ndarray, " N"]) -> StateProbe:
     """Fit on four fifths of random states, one for each seed, and judge on the rest.
 
     Raises:
@@ -54,8 +54,11 @@ def fit_probe(model: WorldModel, environment: Navigable, seeds: Int64[ndarray, "
     """
     if len(seeds) < 10:
         raise UserError(f"a probe needs at least 10 states, not {len(seeds)}")
-    z = encoded(model, environment.reset(seeds)).flatten(1).double()  # [N, F]
-    state = torch.from_numpy(environment.state()).double()
+    codes, states = [], []
+    for first in range(0, len(seeds), TOGETHER):
+        codes.append(encoded(model, environment.reset(seeds[first : first + TOGETHER])).flatten(1).double())
+        states.append(torch.from_numpy(environment.state()).double())
+    z, state = torch.cat(codes), torch.cat(states)  # [N, F], [N, S]
     cut = len(seeds) * 4 // 5
     mean, centre = z[:cut].mean(0), state[:cut].mean(0)
     x, y = z[:cut] - mean, state[:cut] - centre
@@ -63,20 +66,23 @@ def fit_probe(model: WorldModel, environment: Navigable, seeds: Int64[ndarray, "
     weight = torch.linalg.solve(x.T @ x + penalty * torch.eye(x.shape[1], dtype=x.dtype), x.T @ y)
     bias = centre - mean @ weight
     error = (z[cut:] @ weight + bias - state[cut:]).square().mean(0)
-    r2 = 1 - error / state[cut:].var(0, correction=0)
-    return StateProbe(weight, bias, float(r2.mean()))
+    spread = state[cut:].var(0, correction=0)
+    r2 = 1 - error / spread
+    return StateProbe(weight, bias, float(r2[spread > 0].mean()))
 
 
 @torch.no_grad()
 def open_loop(
     model: WorldModel,
-    environment: Navigable,
+    environment: GoalEnvironment,
     probe: StateProbe,
     policy: Wander,
     seeds: Int64[ndarray, " B"],
     horizons: Sequence[int],
 ) -> dict[int, float]:
     """Mean distance between the state that is imagined and the true one, after so many steps without looking.
+
+    Episodes that end before the last of them are left out; where all do, nothing is returned.
 
     Args:
         model: the model; only models that skip no frames are supported.
@@ -91,7 +97,9 @@ def open_loop(
     """
     if model.actions.repeat > 1:
         raise UserError("open-loop errors are measured for models that skip no frames")
-    episodes = record(environment, policy, seeds, max(horizons))
+    episodes = whole(record(environment, policy, seeds, max(horizons)), max(horizons))
+    if not episodes:
+        return {}
     first = torch.from_numpy(np.stack([episode.observations[:1] for episode in episodes]))
     actions = torch.from_numpy(np.stack([episode.actions for episode in episodes]))
     states = np.stack([episode.proprioception for episode in episodes if episode.proprioception is not None])

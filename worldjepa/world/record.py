@@ -28,7 +28,12 @@ def seeds_of(seed: int, numbers: range) -> Int64[ndarray, " B"]:
 
 
 def record(environment: Environment, policy: Wander, seeds: Int64[ndarray, " B"], steps: int) -> list[Episode]:
-    """Record an episode for each seed; it ends early where the environment says that it has ended."""
+    """Record an episode for each seed, `TOGETHER` at a time; it ends early where the environment says that it has ended."""
+    parts = [seeds[first : first + TOGETHER] for first in range(0, len(seeds), TOGETHER)]
+    return [episode for part in parts for episode in _side_by_side(environment, policy, part, steps)]
+
+
+def _side_by_side(environment: Environment, policy: Wander, seeds: Int64[ndarray, " B"], steps: int) -> list[Episode]:
     actions = policy.actions(seeds, steps, environment.low, environment.high).astype(np.float32)
     seen = [environment.reset(seeds)]
     states = [environment.state()]
@@ -52,6 +57,11 @@ def record(environment: Environment, policy: Wander, seeds: Int64[ndarray, " B"]
         )
         for i in range(len(seeds))
     ]
+
+
+def whole(episodes: list[Episode], steps: int) -> list[Episode]:
+    """Those that did not end early."""
+    return [episode for episode in episodes if len(episode.actions) == steps]
 
 
 def collect(
@@ -86,8 +96,8 @@ def collect(
         UserError: the folder holds episodes of other settings, or something else.
         Unsaved: the disk does not take it.
     """
-    whole = {**settings, "steps": steps, "seed": seed}
-    _claim(out, json.loads(json.dumps(whole)))
+    everything = {**settings, "steps": steps, "seed": seed}
+    _claim(out, json.loads(json.dumps(everything)))
     made = 0
     for first in range(0, episodes, TOGETHER):
         numbers = range(first, min(first + TOGETHER, episodes))

@@ -66,6 +66,7 @@ def surprise(
     body = np.stack(bodies)  # [B, T+H, S]
     other = np.roll(body, 1, 0).astype(np.float64)
     x, future = obs[:, :seen], obs[:, seen:]
+    environment.reset(seeds)  # the worlds of all episodes side by side
     jump = [environment.imagine(other[:, time]) for time in range(seen + ahead // 2, seen + ahead)]
     teleported = np.concatenate([future[:, : ahead // 2], np.stack(jump, 1)], 1)
     known = (x, acts, body[:, :seen])

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from worldjepa.errors import Unsaved, UserError
-from worldjepa.world.environment import Navigable, Task
+from worldjepa.world.environment import GoalEnvironment, Task
 
 MOST = 1 << 24
 """Bytes of a file that are read at most."""
@@ -65,7 +65,7 @@ def read_tasks(path: Path) -> TaskSet:
     return head
 
 
-def check_tasks(tasks: TaskSet, environment: Navigable, made_with: Mapping[str, Any], name: str) -> None:
+def check_tasks(tasks: TaskSet, environment: GoalEnvironment, made_with: Mapping[str, Any], name: str) -> None:
     """Refuse tasks of another environment, and tasks that are solved where they begin: they would count as successes.
 
     Raises:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
 from worldjepa.world.agent import Actor
-from worldjepa.world.environment import Navigable, Task
+from worldjepa.world.environment import GoalEnvironment, Navigable, Task
 
 
 class Outcome(NamedTuple):
@@ -23,8 +23,8 @@ class Outcome(NamedTuple):
     """Whether the goal was still reached when the episode ended."""
     path: Float64[ndarray, "B T S"]
     """The states."""
-    shortest: Float64[ndarray, " B"]
-    """Steps of the shortest way."""
+    shortest: Float64[ndarray, " B"] | None
+    """Steps of the shortest way, where it is known."""
     evaluations: Float64[ndarray, " B"]
     """Steps that predictors took until the goal was first reached, or until the end."""
 
@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
 
 
 def carry_out(
-    environment: Navigable,
+    environment: GoalEnvironment,
     actor: Actor,
     tasks: list[Task],
     budget: int,
@@ -54,7 +54,7 @@ def carry_out(
     """
     goal = np.array([task.goal for task in tasks], np.float64)
     obs = environment.begin(tasks)
-    shortest = environment.steps_left(goal)
+    shortest = environment.steps_left(goal) if isinstance(environment, Navigable) else None
     actor.begin(tasks, obs, environment.imagine(goal))
     first = np.full(len(tasks), -1, np.int64)
     spent = np.zeros(len(tasks))
