@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import os
@@ -102,6 +103,30 @@ def test_worlds_are_put_into_states_and_goals_are_imagined_beside_them() -> None
     assert env.solved(state + 0.1).all()
     assert not env.solved(state + 0.15).any()
     assert not isinstance(env, Navigable)
+
+
+def test_one_world_draws_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds, actions = seeds_of(4, range(3)), np.full((3, 2), 0.4)
+    each = goals(view="pixels", size=SIDE)
+    seen = [each.reset(seeds), each.step(actions), each.imagine(each.state()[::-1].copy())]
+    monkeypatch.setattr(BallKnown, "one_painter", True)
+    shared = goals(view="pixels", size=SIDE)
+    assert np.array_equal(
+        np.stack(seen), [shared.reset(seeds), shared.step(actions), shared.imagine(shared.state()[::-1])]
+    )
+    assert [world.render_mode for world in shared.worlds.worlds] == [None] * 3
+    (painter,) = shared.worlds.painters
+    assert painter.render_mode == "rgb_array"
+
+
+def test_worlds_are_closed_with_what_holds_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Any] = []
+    env = GymEnvironment(NAME)
+    env.reset(seeds_of(0, range(3)))
+    monkeypatch.setattr(Ball, "close", lambda world: closed.append(world))
+    del env
+    gc.collect()
+    assert len(closed) == 3
 
 
 @pytest.mark.parametrize("kind", BallKnown.ahead)
@@ -372,4 +397,4 @@ def test_mistakes_of_collect_are_one_line(tmp_path: Path, capfd: pytest.CaptureF
 
 
 def test_the_ball_is_what_gymnasium_expects() -> None:
-    assert isinstance(GymEnvironment(NAME)._make().unwrapped, Ball)
+    assert isinstance(GymEnvironment(NAME)._make("pixels").unwrapped, Ball)

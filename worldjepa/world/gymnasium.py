@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
+import weakref
 from typing import Any, Literal, final, get_args
 
 import numpy as np
@@ -49,7 +51,7 @@ class GymEnvironment(Environment):
             raise UserError("gymnasium is not installed: pip install worldjepa[gymnasium]") from error
         self.name, self.view, self.size = name, view, int(size)
         self.known = known or known_of(name)
-        probe = self._make()
+        probe = self._make(view)
         self.key = self._chosen_key(probe.observation_space, key) if view == "observations" else None
         space = probe.action_space
         self._check_box("actions", space)
@@ -58,15 +60,18 @@ class GymEnvironment(Environment):
         self.low, self.high = space.low.astype(np.float64), space.high.astype(np.float64)
         probe.close()
         self.worlds: list[Any] = []
+        self.painters: list[Any] = []
+        """The world that draws for all of them, where one does."""
+        self._closing = weakref.finalize(self, _close, self.worlds, self.painters)
 
-    def _make(self) -> Any:
-        drawing = {"render_mode": "rgb_array"} if self.view == "pixels" else {}
-        settings = drawing if self.known is None else self.known.settings(self.view, self.size)
+    def _make(self, view: str) -> Any:
+        drawing = {"render_mode": "rgb_array"} if view == "pixels" else {}
+        settings = drawing if self.known is None else self.known.settings(view, self.size)
         try:
             made = self.gym.make(self.name, disable_env_checker=True, **settings)
         except (self.gym.error.Error, ImportError, TypeError) as error:
             raise UserError(f"gymnasium cannot make '{self.name}': {error}") from error
-        return made if self.known is None else self.known.prepared(made, self.view)
+        return made if self.known is None else self.known.prepared(made, view)
 
     def _chosen_key(self, space: Any, key: str | None) -> str | None:
         if not isinstance(space, self.gym.spaces.Dict):
@@ -91,12 +96,18 @@ class GymEnvironment(Environment):
 
     def reset(self, seeds: Int64[ndarray, " B"]) -> Shaped[ndarray, "B ..."]:
         """Begin a world for each seed."""
+        own = "observations" if self.known is not None and self.known.one_painter else self.view
+        new = len(self.worlds) < len(seeds)
         while len(self.worlds) < len(seeds):
-            self.worlds.append(self._make())
+            self.worlds.append(self._make(own))
         self._over = np.zeros(len(seeds), bool)
         short = short_seeds(seeds)
         first = [world.reset(seed=int(seed))[0] for world, seed in zip(self.worlds, short, strict=False)]
         self._seen = [self._look(world, obs) for world, obs in zip(self.worlds, first, strict=False)]
+        if new:
+            # Now that all has been drawn once: what is registered last is done first when Python ends, and what draws must be
+            # closed before its library is.
+            atexit.register(self._closing)
         return np.stack(self._seen)
 
     def step(self, actions: Float[ndarray, "B A"]) -> Shaped[ndarray, "B ..."]:
@@ -134,13 +145,29 @@ class GymEnvironment(Environment):
             seen = np.asarray(obs if self.key is None else obs[self.key])
             # Models compute in single precision, and what they are shown when they act is what they were trained on.
             return _channels_first(seen if seen.dtype == np.uint8 else seen.astype(np.float32))
-        drawn = world.render() if self.known is None else self.known.picture(world.unwrapped, obs)
-        picture = np.asarray(drawn)
+        picture = np.asarray(self._drawn(world, obs))
         if picture.dtype != np.uint8 or picture.ndim != 3:
             raise UserError(f"{self.name} draws no pictures")
         if picture.shape[:2] != (self.size, self.size):
             picture = np.asarray(Image.fromarray(picture).resize((self.size, self.size), Image.Resampling.BOX))
         return _channels_first(picture)
+
+    def _drawn(self, world: Any, obs: Any) -> Any:
+        if self.known is None:
+            return world.render()
+        if not self.known.one_painter:
+            return self.known.picture(world.unwrapped, obs)
+        if not self.painters:
+            self.painters.append(self._make(self.view))
+            self.painters[0].reset(seed=0)
+        painter = self.painters[0].unwrapped
+        return self.known.picture(painter, self.known.place(painter, self.known.state(world.unwrapped)))
+
+
+def _close(*several: list[Any]) -> None:
+    for worlds in several:
+        for world in worlds:
+            world.close()
 
 
 def _channels_first(obs: Shaped[ndarray, ...]) -> Shaped[ndarray, ...]:

@@ -27,6 +27,9 @@ class Known(ABC):
     ahead: Mapping[str, int] = MappingProxyType({"near": 10, "any": 25, "far": 50})
     """How many random steps lead from start to goal, for each kind of tasks."""
 
+    one_painter: bool = False
+    """A picture follows from the state alone, and drawing takes long to set up: one world draws for all of them."""
+
     @abstractmethod
     def state(self, world: Any) -> Float64[ndarray, " S"]:
         """The state that goals are given in."""
@@ -112,7 +115,7 @@ class PointMaze(Known):
     environment's own goal is not drawn: it is not where the plans are to lead.
     """
 
-    module, extra = "gymnasium_robotics", "maze"
+    module, extra, one_painter = "gymnasium_robotics", "maze", True
     ahead = MappingProxyType({"near": 50, "any": 100, "far": 200})
     """A step is a hundredth of a second: in 25 of them few balls get as far as the tolerance."""
 
