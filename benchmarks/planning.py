@@ -70,6 +70,7 @@ class Row(NamedTuple):
 FLAT = ["levels=1"]
 ROWS = [
     Row("flat", "smaze-near", "smaze", FLAT),
+    Row("flat, nearest step counts", "smaze-near", "smaze", [*FLAT, "reduce=min"]),
     Row("two levels", "smaze-near", "smaze-two", []),
     Row("flat", "smaze-any", "smaze", FLAT),
     Row("two levels", "smaze-any", "smaze-two", []),

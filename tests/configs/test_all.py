@@ -44,6 +44,7 @@ OWN = {
     },
     **{f"objective={name}": ["modality=trajectory"] for name in ("world_sigreg", "world_vicreg")},
     **{f"method={name}": ["modality=trajectory"] for name in GROUPS["method"] if name.startswith("world_")},
+    **{f"levels={name}": ["modality=trajectory"] for name in ("two", "own", "on_top", "three_on_top")},
     "arch=timm": ["arch.encoder.name=vit_tiny_patch16_224"],
     **{f"preset={name}": ["data.root={tmp}"] for name in GROUPS["preset"] if name.startswith("in")},
     **{f"preset={name}": ["data.path={tmp}/list.csv"] for name in GROUPS["preset"] if name.startswith("vjepa")},

@@ -6,7 +6,7 @@ import ast
 import copy
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -389,6 +389,18 @@ class BlocksMeet(Answering):
 class ContextsMeet(Answering):
     def spoil(self, out: Tokens, context: Tokens) -> Tokens:
         return Tokens(out.x + context.x.mean((1, 2), keepdim=True), out.pos)
+
+
+@breaks("its members hold all that is trained", dim=6)
+class KeepsSomethingBack(Answering):
+    """What no member has is used by the whole alone, and nobody would ever teach it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.each, self.scale = Answering(), nn.Parameter(torch.ones(()))
+
+    def members(self) -> Sequence[Predictor]:
+        return [self.each]
 
 
 @breaks("the position is the question", dim=6)
