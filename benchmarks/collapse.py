@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
@@ -77,7 +78,7 @@ def main() -> None:
         for seed in options.seeds:
             for name in VARIANTS:
                 measured(options.out, name, seed, options.steps)
-    table = Table(box=None)
+    table = Table(box=MARKDOWN)
     for heading in ("terms", "deviation", "probe R2", *(f"error after {horizon}" for horizon in HORIZONS), "seeds"):
         table.add_column(heading)
     for name in VARIANTS:

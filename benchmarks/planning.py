@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
@@ -143,7 +144,7 @@ def main() -> None:
 def show(out: Path, rows: list[Row], seeds: list[int]) -> None:
     """Print the tables in Markdown."""
     console = Console(width=200)
-    models, plans = Table(box=None), Table(box=None)
+    models, plans = Table(box=MARKDOWN), Table(box=MARKDOWN)
     table(models, ("layout", "probe R2", "error after 10", "30", "60 steps", "seconds of training"))
     table(plans, ("tasks", "who", "success %, all seeds", "each seed", "steps", "evaluations", "seconds a plan"))
     for layout in dict.fromkeys(row.model.split("-")[0] for row in rows):
@@ -189,8 +190,8 @@ def told(actors: list[dict[str, Any]]) -> list[str]:
 
 
 def told_of_model(out: Path, layout: str, rows: list[Row], seeds: list[int]) -> list[str] | None:
-    """Probe and imagination of the flat models of a layout, for each seed."""
-    row = next(row for row in rows if row.model == layout)
+    """Probe and imagination of the lowest level of a layout's models, for each seed; levels on top leave it as it is."""
+    row = next(row for row in rows if row.model.split("-")[0] == layout)
     found = results(out, row, seeds)
     if not found:
         return None
