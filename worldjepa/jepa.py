@@ -16,6 +16,8 @@ from worldjepa.types import Batch, Grid
 class Above(nn.Module, ABC):
     """What learns from the representations of a JEPA: the levels of a hierarchy."""
 
+    detach: bool
+    """Whether it teaches nothing below; it then looks at what the encoder will be once training is over."""
     alone: bool
     """Whether nothing else learns: the JEPA stays as it is, and its own terms are left out."""
 
@@ -69,10 +71,13 @@ class JEPA(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return the objective's named terms, each the mean over masks and members; the loss is their sum."""
-        above: dict[str, Tensor] = {} if self.above is None else self.above(self.encoder, batch)
-        return (
-            above if self.alone else compare(self.encoder, self.predictor, self.target, self.objective, batch) | above
-        )
+        terms: dict[str, Tensor] = {}
+        if not self.alone:
+            terms = compare(self.encoder, self.predictor, self.target, self.objective, batch)
+        if self.above is not None:
+            seen = self.target.released(self.encoder) if self.above.detach else self.encoder
+            terms |= self.above(seen, batch)
+        return terms
 
     def update(self, step: int) -> dict[str, float]:
         """Let the target encoder follow after optimiser step `step` (0-based); returns numbers worth logging."""

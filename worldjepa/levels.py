@@ -232,6 +232,10 @@ class Level(nn.Module):
     def _masks(self, grid: Grid, batch: int) -> list[Masks]:
         return self.masks(grid, batch, torch.Generator())
 
+    def released(self) -> Upward:
+        """The encoder to use once training is over: its average, where there is one."""
+        return cast(Upward, self.target.released(self.encoder))
+
     def update(self, step: int) -> None:
         """Let an average of the encoder follow it."""
         self.target.update(self.encoder, step)
@@ -253,7 +257,7 @@ class Hierarchy(Above):
     """Levels, one above the other, the lowest of them above a JEPA.
 
     Args:
-        levels: from the lowest to the highest.
+        above: the levels, from the lowest to the highest.
         actions: what acts on the JEPA; None where nobody does.
         detach: no level teaches those below it: what they represent is taken as it is (HWM). Otherwise all are trained
             end to end (H-JEPA).
@@ -264,14 +268,14 @@ class Hierarchy(Above):
     """
 
     def __init__(
-        self, levels: Sequence[Level], actions: ActionSpec | None = None, detach: bool = True, alone: bool = False
+        self, above: Sequence[Level], actions: ActionSpec | None = None, detach: bool = True, alone: bool = False
     ) -> None:
         super().__init__()
-        if not levels:
+        if not above:
             raise UserError("a hierarchy needs at least one level")
         if alone and not detach:
             raise UserError("levels.alone=true and levels.detach=false exclude each other: what is below cannot learn")
-        self.levels = nn.ModuleList(levels)
+        self.levels = nn.ModuleList(above)
         self.actions, self.detach, self.alone = actions, detach, alone
 
     def forward(self, encoder: Encoder, batch: Batch) -> dict[str, Tensor]:

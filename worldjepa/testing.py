@@ -384,13 +384,7 @@ def check_predictor(
     subject.same([answer.pos], [query], "answers stand where they were asked", "pos is not the query")
     if apart:
         _check_sets_apart(subject, predictor, context, query, cond, answer.x)
-        repeated = Tokens(first.x.expand_as(context.x), first.pos.expand_as(context.pos))
-        subject.close(
-            [predictor(first, query, cond).x],
-            [predictor(repeated, query, cond).x],
-            "one context serves all targets",
-            "C = 1 and the same context repeated M times differ",
-        )
+        _check_one_context(subject, predictor, context, query, cond)
     else:
         elsewhere = torch.cat([query[..., :1, :].flip(1), query[..., 1:, :]], -2)
         moved = predictor(context, elsewhere, cond).x
@@ -418,11 +412,9 @@ def _check_answers(
         _check_compiled(subject, predictor, run)
 
 
-def _check_causal(subject: Subject, predictor: Predictor, dim: int, grid: Grid, cond: Tokens | None) -> None:
-    context, query = _frames(grid, dim)
-    answer = predictor(context, query, cond)
-    subject.shape(answer.x, (*query.shape[:3], dim), "an answer to every question", "x")
-    subject.same([answer.pos], [query], "answers stand where they were asked", "pos is not the query")
+def _check_one_context(
+    subject: Subject, predictor: Predictor, context: Tokens, query: Tensor, cond: Tokens | None
+) -> None:
     first = Tokens(context.x[:, :1], context.pos[:, :1])
     repeated = Tokens(first.x.expand_as(context.x), first.pos.expand_as(context.pos))
     subject.close(
@@ -431,6 +423,14 @@ def _check_causal(subject: Subject, predictor: Predictor, dim: int, grid: Grid, 
         "one context serves all targets",
         "C = 1 and the same context repeated M times differ",
     )
+
+
+def _check_causal(subject: Subject, predictor: Predictor, dim: int, grid: Grid, cond: Tokens | None) -> None:
+    context, query = _frames(grid, dim)
+    answer = predictor(context, query, cond)
+    subject.shape(answer.x, (*query.shape[:3], dim), "an answer to every question", "x")
+    subject.same([answer.pos], [query], "answers stand where they were asked", "pos is not the query")
+    _check_one_context(subject, predictor, context, query, cond)
     x = torch.cat([context.x[:, :1], _other(context.x[:, 1:])], 1)
     moved = predictor(Tokens(x, context.pos), query, cond).x
     subject.close(

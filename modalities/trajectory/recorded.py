@@ -15,9 +15,7 @@ from worldjepa.errors import UserError
 from worldjepa.world.environment import Environment, Simulated
 from worldjepa.world.goals import open_gym
 from worldjepa.world.known import Known
-from worldjepa.world.record import SETTINGS
-
-GYM = "gymnasium:"
+from worldjepa.world.record import GYM, SETTINGS
 
 
 class Recorded(DataSource, Simulated):

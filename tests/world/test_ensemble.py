@@ -158,11 +158,14 @@ def test_who_understands_a_world_is_surprised_by_what_cannot_happen(settings: di
 def test_an_ensemble_is_trained_and_its_uncertainty_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from worldjepa.cli import planning
+    from worldjepa.cli import agents, planning
 
     monkeypatch.setattr(embedded, "PROBE_SIZES", {"train": 24, "val": 12, "test": 12})
-    for name, value in (("PROBED", 50), ("ASTRAY", 5), ("WATCHED", 6), ("FITTED", 40)):
-        monkeypatch.setattr(planning, name, value)
+    for module, name, value in (
+        *((planning, "PROBED", 50), (planning, "ASTRAY", 5)),
+        *((agents, "WATCHED", 6), (agents, "FITTED", 40)),
+    ):
+        monkeypatch.setattr(module, name, value)
     words = [
         *TOY,
         "predictor=ensemble_mlp",

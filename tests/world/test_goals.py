@@ -317,7 +317,7 @@ def ball_known(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_collect_train_plan(
     ball_known: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from worldjepa.cli import planning
+    from worldjepa.cli import agents, planning
 
     out, run = tmp_path / "episodes", tmp_path / "run"
     collect = [
@@ -340,8 +340,11 @@ def test_collect_train_plan(
     assert main(train) == 0
     for path in out.iterdir():  # to plan, the episodes are not needed
         path.unlink()
-    for name, value in (("PROBED", 160), ("ASTRAY", 16), ("WATCHED", 2), ("FITTED", 10)):
-        monkeypatch.setattr(planning, name, value)
+    for module, name, value in (
+        *((planning, "PROBED", 160), (planning, "ASTRAY", 16)),
+        *((agents, "WATCHED", 2), (agents, "FITTED", 10)),
+    ):
+        monkeypatch.setattr(module, name, value)
     plan = ["plan", f"checkpoint={run}", "count=3", "budget=4", "horizon=4", "samples=8", f"out={tmp_path / 'plans'}"]
     assert main([*plan, "tasks=near", "space=bank", "cost=reach"]) == 0
     found = json.loads((tmp_path / "plans" / "plan.json").read_text())

@@ -318,6 +318,8 @@ def test_levels_on_top_of_a_run_are_trained_and_planned_with(
         assert spent % each == 0
     assert main(["plan", f"checkpoint={out}", *quick, "levels=3"]) == 2
     assert "levels=3, but the model has 2" in capsys.readouterr().err
+    assert main(["plan", f"checkpoint={out}", *quick, "above=3,10"]) == 2
+    assert "above=3,10 says how far 2 levels plan, but there are 1" in capsys.readouterr().err
     assert main(["plan", f"checkpoint={out}", *quick, "above=x"]) == 2
     assert "above=x: give whole numbers" in capsys.readouterr().err
 

@@ -15,6 +15,7 @@ from modalities.trajectory.rooms import RoomsEnv
 from world.exact import empty, exact
 from worldjepa.cli import main
 from worldjepa.cli.planning import opened
+from worldjepa.errors import Unsaved
 from worldjepa.world.behaviour import Wander
 from worldjepa.world.probe import fit_probe, open_loop
 from worldjepa.world.record import seeds_of
@@ -86,12 +87,12 @@ def test_what_actions_are_travels_in_the_checkpoint(run: Path) -> None:
 def test_plan(
     words: list[str], run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from worldjepa.cli import planning
+    from worldjepa.cli import agents, planning
 
     monkeypatch.setattr(planning, "PROBED", 50)
     monkeypatch.setattr(planning, "ASTRAY", 5)
-    monkeypatch.setattr(planning, "WATCHED", 6)
-    monkeypatch.setattr(planning, "FITTED", 40)
+    monkeypatch.setattr(agents, "WATCHED", 6)
+    monkeypatch.setattr(agents, "FITTED", 40)
     out = tmp_path / "out"
     command = ["plan", f"checkpoint={run}", "count=3", "budget=7", "horizon=4", "execute=2", f"out={out}", *words]
     assert main(command) == 0
@@ -119,8 +120,9 @@ def test_plan(
     ("words", "message"),
     [
         (["planner=cme"], "planner 'cme' is not known (did you mean 'cem'?)"),
-        (["tasks=fat"], "tasks 'fat' is not known (did you mean 'far'?)"),
-        (["tasks=none.json"], "none.json is no file of tasks"),
+        (["tasks=fat"], "kind of tasks 'fat' is not known (did you mean 'far'?)"),
+        (["tasks=none.json"], "tasks 'none.json' is not there"),
+        (["samples=1"], "samples=1: planner=cem needs at least 2"),
         (["horizon=0"], "horizon=0: must be a whole number, 1 or more"),
         (["execute=20"], "execute must be at least 1 and at most horizon=12, not 20"),
         (["env.layout=snack"], "'snack' is not known (did you mean 'snake'?)"),
@@ -133,6 +135,15 @@ def test_mistakes_of_plan_are_one_line(
     assert main(["plan", f"checkpoint={run}", *words]) == 2
     lines = capfd.readouterr().err.strip().splitlines()
     assert message in lines[-1]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "plans"
+    assert main(["plan", f"checkpoint={run}", "count=2", "budget=2", "samples=4", f"out={out}"]) == Unsaved.exit_code
+    error = capfd.readouterr().err
+    assert f"out={out} could not be made" in error
+    assert "Traceback" not in error
 
 
 def test_what_is_no_world_model_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from worldjepa.cli.arguments import parse
-from worldjepa.cli.own import sort, whole
+from worldjepa.cli.own import natural, number, sort, whole
 from worldjepa.cli.simulated import open_environment
-from worldjepa.errors import UserError
 
 HELP = """
 usage: worldjepa collect env=NAME episodes=NUMBER out=FOLDER [env.KEY=VALUE ...] [steps=60] [seed=0] [persistent=0.9]
@@ -67,27 +66,3 @@ def run(words: Sequence[str]) -> int:
         )
     console.print(f"{made} episodes recorded, {episodes} in {out}")
     return 0
-
-
-def number(own: Mapping[str, str], key: str, default: float) -> float:
-    """The value of a key as a number.
-
-    Raises:
-        UserError: it is none.
-    """
-    try:
-        return float(own.get(key, default))
-    except ValueError as error:
-        raise UserError(f"{key}={own[key]}: must be a number") from error
-
-
-def natural(own: Mapping[str, str], key: str, default: int) -> int:
-    """The value of a key as a whole number, 0 or more.
-
-    Raises:
-        UserError: it is none.
-    """
-    value = own.get(key, str(default))
-    if not value.isdecimal() or int(value) >= 1 << 31:
-        raise UserError(f"{key}={value}: must be a whole number, 0 or more")
-    return int(value)

@@ -74,6 +74,30 @@ def whole(own: Mapping[str, str], key: str) -> int | None:
     return int(value)
 
 
+def number(own: Mapping[str, str], key: str, default: float) -> float:
+    """The value of a key as a number.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        return float(own.get(key, default))
+    except ValueError as error:
+        raise UserError(f"{key}={own[key]}: must be a number") from error
+
+
+def natural(own: Mapping[str, str], key: str, default: int) -> int:
+    """The value of a key as a whole number, 0 or more.
+
+    Raises:
+        UserError: it is none.
+    """
+    value = own.get(key, str(default))
+    if not value.isdecimal() or int(value) >= 1 << 31:
+        raise UserError(f"{key}={value}: must be a whole number, 0 or more")
+    return int(value)
+
+
 def ask(own: Mapping[str, str]) -> Ask:
     """What the words say about a file.
 

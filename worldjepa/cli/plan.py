@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from worldjepa.cli.arguments import parse
-from worldjepa.cli.collect import natural, number
-from worldjepa.cli.own import place, sort, whole
+from worldjepa.cli.own import natural, number, place, sort, whole
 from worldjepa.errors import UserError, unknown
 
 HELP = """
@@ -32,7 +31,8 @@ state, how far imagination goes astray, and whether the model is surprised by wh
   horizon=12         steps of the model to plan; execute=3 of them are carried out before the next plan
   cost=l2            or l1, cosine: distance to the goal in representation space; reach: learned from episodes how many steps
   reduce=sum         over the steps of a plan: sum, last or min
-  uncertainty=0      weight of how far the members of predictor=ensemble_mlp lie apart
+  uncertainty=0      weight of how far the members of predictor=ensemble_mlp lie apart; with several levels it counts where
+                     the lowest makes straight for the goal
   space=box          candidates from the bounds of the training actions; bank: from stretches of episodes
   levels=K           plan on the K lowest levels of the model: all that it has; levels=1 plans flat
   above=10           steps to plan on each level above the lowest, such as 3,10 for two of them; unless they are given, a level
@@ -45,7 +45,6 @@ _OWN = (
     *("checkpoint", "out", "tasks", "count", "budget", "planner", "samples", "iterations", "horizon", "execute"),
     *("levels", "above", "cost", "reduce", "uncertainty", "space", "seed", "whole", "allow", "threads"),
 )
-KINDS = ("near", "any", "far")
 PLANNERS = ("cem", "mppi", "gradient", "random")
 COSTS = ("l2", "l1", "cosine", "reach")
 SPACES = ("box", "bank")
@@ -69,8 +68,6 @@ def run(words: Sequence[str]) -> int:
         if chosen[key] not in allowed:
             raise unknown(key, chosen[key], allowed)
     tasks = own.get("tasks", "any")
-    if not tasks.endswith(".json") and tasks not in KINDS:
-        raise unknown("tasks", tasks, [*KINDS, "FILE.json"])
     checkpoint = place(own)
     out = Path(own["out"]).expanduser() if own.get("out") else None
     if out is not None and out.exists() and not out.is_dir():
@@ -78,7 +75,8 @@ def run(words: Sequence[str]) -> int:
     uncertainty = number(own, "uncertainty", 0.0)
     if not 0 <= uncertainty < math.inf:
         raise UserError(f"uncertainty={own['uncertainty']}: must be 0 or more")
-    from worldjepa.cli.planning import Wanted, plan
+    from worldjepa.cli.agents import Wanted
+    from worldjepa.cli.planning import plan
 
     wanted = Wanted(
         tasks=tasks,

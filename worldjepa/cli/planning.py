@@ -1,46 +1,40 @@
-"""The work of `worldjepa plan`: the model, the tasks, the three who do them, the table and the pictures."""
+"""The work of `worldjepa plan`: the model, the tasks, and those who do them."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
+from worldjepa.cli.agents import ELSEWHERE, Wanted, make_agent
 from worldjepa.cli.measure import replace
+from worldjepa.cli.outcomes import draw, in_words, table, told
+from worldjepa.cli.paths import not_there
 from worldjepa.cli.simulated import as_data
 from worldjepa.cli.validate import validate
 from worldjepa.dynamics import Dynamics
-from worldjepa.errors import UserError
-from worldjepa.levels import Hierarchy, Level
+from worldjepa.errors import Unsaved, UserError
+from worldjepa.levels import Hierarchy
 from worldjepa.train import allocator, checkpoint
 from worldjepa.train.build import build_model, build_source
 from worldjepa.train.folder import write_json
 from worldjepa.train.logs import screen_console
 from worldjepa.train.trusted import read_config, restrict
-from worldjepa.world.agent import Actor, Agent, Expert, Wanderer
+from worldjepa.world.agent import Actor, Expert, Wanderer
 from worldjepa.world.behaviour import Wander
-from worldjepa.world.costs import Cost, LatentDistance, Uncertainty, WeightedSum
 from worldjepa.world.environment import GoalEnvironment, Navigable, Simulated
-from worldjepa.world.hierarchy import TopDown, stages_of
 from worldjepa.world.model import WorldModel
-from worldjepa.world.pictures import Story, write_film, write_sheet
-from worldjepa.world.planners import CEM, MPPI, Gradient, Planner, RandomShooting
-from worldjepa.world.probe import StateProbe, encoded, fit_probe, open_loop
-from worldjepa.world.reach import Reachability
-from worldjepa.world.record import record, seeds_of, whole
-from worldjepa.world.spaces import ActionSpace, Bank, Box
+from worldjepa.world.probe import fit_probe, open_loop
+from worldjepa.world.record import seeds_of
 from worldjepa.world.surprise import surprise
 from worldjepa.world.tasks import TaskSet, check_tasks, read_tasks, write_tasks
-from worldjepa.world.trial import Outcome, carry_out, wilson
+from worldjepa.world.trial import Outcome, carry_out
 
 BUDGET = 100
 PROBED = 2_000
@@ -51,43 +45,6 @@ ASTRAY = 200
 """Episodes in which it is."""
 FEWER = 8
 """Where physics is simulated and pictures are drawn one by one, the probe and the comparison make do with this part of it."""
-WATCHED = 200
-"""Episodes that a reachability cost or a bank of actions is made from."""
-FITTED = 1_500
-"""Steps in which a reachability cost is fitted."""
-STRETCH = 10
-"""Steps of a stretch of actions in a bank."""
-HORIZON = 12
-"""Steps that are planned on a single level."""
-ABOVE = 10
-"""Steps that are planned on the highest of several levels."""
-SHOWN = 16
-"""Episodes in the picture."""
-SIDE = 192
-ELSEWHERE = 7_919
-"""Seeds of probes and of episodes that are watched begin here: they are neither those of training nor those of tasks."""
-
-
-class Wanted(NamedTuple):
-    """What the words ask for; see `worldjepa plan --help`."""
-
-    tasks: str
-    number: int
-    budget: int | None
-    planner: str
-    samples: int | None
-    iterations: int | None
-    horizon: int | None
-    execute: int
-    levels: int | None
-    above: tuple[int, ...]
-    cost: str
-    reduce: str
-    uncertainty: float
-    space: str
-    seed: int
-    whole: bool
-    threads: int | None
 
 
 def plan(
@@ -109,10 +66,10 @@ def plan(
         torch.set_num_threads(wanted.threads)
     model, hierarchy, environment, made_with = opened(path, overrides, config_dirs, allow)
     tasks = chosen_tasks(wanted, environment, made_with)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        write_tasks(out / "tasks.json", tasks)
     agent = make_agent(model, hierarchy, environment, wanted)
+    if out is not None:
+        make_folder(out)
+        write_tasks(out / "tasks.json", tasks)
     console = screen_console()
     policy = Wander()
     part = 1 if isinstance(environment, Navigable) else FEWER
@@ -160,6 +117,18 @@ def plan(
     return 0
 
 
+def make_folder(out: Path) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        Unsaved: it cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unsaved(f"out={out} could not be made: {error.strerror or error}") from error
+
+
 def _advance(bar: Progress, task: TaskID, done: int) -> None:
     bar.update(task, completed=done)
 
@@ -199,158 +168,14 @@ def chosen_tasks(wanted: Wanted, environment: GoalEnvironment, made_with: dict[s
     """The tasks of a file, or of a kind.
 
     Raises:
-        UserError: the file is damaged, or its tasks are of another world.
+        UserError: the file is not there or damaged, or its tasks are of another world.
     """
     if not wanted.tasks.endswith(".json"):
         drawn = environment.tasks(wanted.tasks, wanted.number, wanted.seed)
         return TaskSet(wanted.tasks, wanted.budget or BUDGET, made_with, drawn)
-    tasks = read_tasks(Path(wanted.tasks).expanduser())
+    file = Path(wanted.tasks).expanduser()
+    if not file.exists():
+        raise not_there("tasks", file)
+    tasks = read_tasks(file)
     check_tasks(tasks, environment, made_with, wanted.tasks)
     return tasks._replace(tasks=tasks.tasks[: wanted.number], budget=wanted.budget or tasks.budget)
-
-
-def make_agent(model: WorldModel, hierarchy: Hierarchy | None, environment: GoalEnvironment, wanted: Wanted) -> Agent:
-    """The agent that the words describe.
-
-    Raises:
-        UserError: a number is out of its range, the model has fewer levels, or one predictor shall tell how uncertain it is.
-    """
-    cost: Cost
-    spec = model.actions
-    levels = used_levels(hierarchy, wanted.levels)
-    slowest = math.prod(level.stride for level in levels)
-    watched = None
-    if wanted.cost == "reach" or wanted.space == "bank" or levels:
-        length = max(6 * STRETCH, 2 * slowest) * spec.repeat
-        watched = whole(record(environment, Wander(), seeds_of(ELSEWHERE + 2, range(WATCHED)), length), length)
-        if len(watched) < 2:
-            raise UserError(
-                f"cost=reach, space=bank and levels need episodes of {length} steps, but here they end before"
-            )
-    if wanted.cost == "reach":
-        assert watched is not None
-        states = torch.stack([encoded(model, episode.observations[:: spec.repeat]) for episode in watched])
-        torch.manual_seed(wanted.seed)
-        cost = Reachability(states.shape[-1] * states.shape[-2], reduce=wanted.reduce)  # type: ignore[arg-type]
-        cost.fit(states, torch.Generator().manual_seed(wanted.seed), FITTED)
-        cost.requires_grad_(False)
-    else:
-        cost = LatentDistance(wanted.cost, wanted.reduce)  # type: ignore[arg-type]
-    if wanted.uncertainty:
-        if len(model.members) < 2:
-            raise UserError(
-                f"uncertainty={wanted.uncertainty:g} needs a model with several predictors: train with predictor=ensemble_mlp"
-            )
-        cost = WeightedSum([cost, Uncertainty()], [1.0, wanted.uncertainty])
-    space: ActionSpace = Box(spec.low.repeat(spec.repeat), spec.high.repeat(spec.repeat))
-    planner = make_planner(wanted)
-    horizon = wanted.horizon or (levels[0].stride if levels else HORIZON)
-    if watched is not None:
-        acts = torch.from_numpy(np.stack([episode.actions for episode in watched]))  # [E, T, A]
-        acts = acts.reshape(len(acts), -1, spec.width)
-        if wanted.space == "bank":
-            space = Bank(acts[:, : acts.shape[1] // STRETCH * STRETCH].reshape(-1, STRETCH, spec.width))
-        if levels and hierarchy is not None:
-            above = wanted.above or (*(level.stride for level in levels[1:]), ABOVE)
-            search = make_planner(wanted, 2)
-            acting = hierarchy.acting_of(acts)
-            if acting is None:
-                raise UserError("the levels of this model were trained without actions; choose levels=1")
-            planner = TopDown(planner, stages_of(levels, acting, search, above))
-    return Agent(model, planner, cost, space, horizon, wanted.execute, wanted.seed)
-
-
-def used_levels(hierarchy: Hierarchy | None, number: int | None) -> list[Level]:
-    """The levels above the lowest that are planned on.
-
-    Raises:
-        UserError: the model has fewer.
-    """
-    every = [] if hierarchy is None else hierarchy.each
-    if number is not None and number > len(every) + 1:
-        raise UserError(f"levels={number}, but the model has {len(every) + 1}; train more with levels=NAME")
-    return every if number is None else every[: number - 1]
-
-
-def make_planner(wanted: Wanted, times: int = 1) -> Planner:
-    """The planner that the words describe, with so many times the candidates.
-
-    Raises:
-        UserError: a number is out of its range.
-    """
-    samples, iterations = wanted.samples, wanted.iterations
-    if wanted.planner == "cem":
-        count = times * (samples or 128)
-        return CEM(count, iterations or 4, max(2, count // (8 * times)))
-    if wanted.planner == "mppi":
-        return MPPI(times * (samples or 128), iterations or 4)
-    if wanted.planner == "gradient":
-        return Gradient(times * (samples or 16), iterations or 30)
-    return RandomShooting(times * (samples or 512))
-
-
-def told(outcome: Outcome, to_the_end: bool) -> dict[str, Any]:
-    """What the table and the file say of an actor."""
-    solved, n = outcome.solved, len(outcome.first)
-    share = wilson(int(solved.sum()), n)
-    return {
-        "success": share.share,
-        "interval": [share.low, share.high],
-        "stayed": float(outcome.stayed.mean()) if to_the_end else None,
-        "steps": float(outcome.first[solved].mean()) if solved.any() else None,
-        "shortest": None if outcome.shortest is None or not solved.any() else float(outcome.shortest[solved].mean()),
-        "evaluations": float(outcome.evaluations.mean()),
-        "tasks": n,
-        "first": outcome.first.tolist(),
-    }
-
-
-def table(actors: dict[str, dict[str, Any]], title: str) -> Table:
-    """One row an actor."""
-    result = Table(title=title)
-    result.add_column("", no_wrap=True)
-    headings = ("success % (95 % interval)", "stays %", "steps", "shortest", "evaluations")
-    for heading in headings:
-        result.add_column(heading, justify="right")
-    for name, row in actors.items():
-        share = wilson(round(row["success"] * row["tasks"]), row["tasks"])
-        stayed = "" if row["stayed"] is None else f"{100 * row['stayed']:.1f}"
-        numbers = ["" if row[key] is None else f"{row[key]:.1f}" for key in ("steps", "shortest")]
-        result.add_row(name, str(share), stayed, *numbers, f"{row['evaluations']:,.0f}")
-    return result
-
-
-def in_words(found: dict[str, Any]) -> str:
-    """What is known besides the table."""
-    lines = [f"linear probe of the state: R² {found['probe_r2']:.4f}"]
-    if found.get("open_loop_error"):
-        errors = ", ".join(f"{error:.3f} after {horizon}" for horizon, error in found["open_loop_error"].items())
-        lines.append(f"error of the imagined state without looking: {errors} steps")
-    auroc = found.get("surprise_auroc")
-    if auroc:
-        others, jumps = f"{auroc['exchanged']:.3f}", f"{auroc['teleported']:.3f}"
-        lines.append(f"surprise AUROC: {others} against futures of other episodes, {jumps} against jumps")
-    seconds = found["seconds_per_plan"]
-    lines.append(f"{seconds:.2f} s per plan for all tasks at once; evaluations are per task, until it is solved")
-    return "\n".join(lines)
-
-
-def draw(out: Path, environment: Navigable, tasks: TaskSet, outcome: Outcome, agent: Agent, probe: StateProbe) -> None:
-    """Write the pictures of the planned episodes.
-
-    Raises:
-        Unsaved: the disk does not take them.
-    """
-    environment.begin(tasks.tasks)
-    backdrops = environment.backdrop(SIDE)[:SHOWN]
-    every = agent.execute * agent.spec.repeat
-    stories = []
-    for index in range(len(backdrops)):
-        end = outcome.first[index] if outcome.first[index] >= 0 else outcome.path.shape[1] - 1
-        plans = [
-            (n * every, probe(plan.states[index]).numpy()) for n, plan in enumerate(agent.plans) if n * every < end
-        ]
-        stories.append(Story(outcome.path[index, : end + 1], plans, np.array(tasks.tasks[index].goal)))
-    write_sheet(out / "episodes.png", backdrops, stories)
-    longest = max(range(len(stories)), key=lambda index: (outcome.first[index] >= 0, len(stories[index].path)))
-    write_film(out / "episode.gif", backdrops[longest], stories[longest])

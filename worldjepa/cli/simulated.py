@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worldjepa.errors import UserError, unknown
+from worldjepa.world.record import GYM
 
 if TYPE_CHECKING:
     from worldjepa.world.environment import Environment
 
-GYM = "gymnasium:"
 GYM_KEYS = ("view", "key", "size")
 
 

@@ -98,9 +98,9 @@ def build_levels(config: DictConfig, steps: int) -> Hierarchy | None:
     if not group or not group.above:
         return None
     actions = None if group.actions is None else construct(group.actions, ActionSpec)
-    acting, levels = 0 if actions is None else actions.width, []
-    for node in group.above:
+    acting, above = 0 if actions is None else actions.width, []
+    for node in group.above:  # one by one: each acts with the macro-actions of the one below
         level = construct(node, Level, acting=acting, steps=steps)
-        levels.append(level)
+        above.append(level)
         acting = level.macro
-    return Hierarchy(levels, actions, bool(group.detach), bool(group.alone))
+    return Hierarchy(above, actions, group.detach, group.alone)

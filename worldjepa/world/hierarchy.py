@@ -7,7 +7,7 @@ from typing import NamedTuple, final
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from worldjepa.errors import UserError
 from worldjepa.levels import Level
@@ -31,15 +31,11 @@ class Search(NamedTuple):
 class Stage(NamedTuple):
     """One level above the lowest."""
 
-    level: Level
+    lift: nn.Module
+    """Makes this level's representations `[*b, E]` of those of the level below, `[*b, D]`."""
     search: Search
     horizon: int
     """Steps of this level to plan."""
-
-    def lifted(self, below: Float[Tensor, "*b D"]) -> Float[Tensor, "*b E"]:
-        """This level's representations of those of the level below."""
-        above: Tensor = self.level.encoder.net(below)
-        return above
 
 
 @final
@@ -66,14 +62,14 @@ class TopDown(Planner):
             raise UserError("planning on several levels needs a model with levels above the lowest")
         self.planner, self.stages = planner, list(stages)
         like = LatentDistance() if chase is None else chase
-        self.chase = [LatentDistance(like.metric, like.reduce, stage.level.encoder.net) for stage in stages]
+        self.chase = [LatentDistance(like.metric, like.reduce, stage.lift) for stage in stages]
 
     def plan(self, model: Imagines, question: Question, cost: Cost, space: ActionSpace, rng: torch.Generator) -> Plan:
         """Plan for all tasks at once; the evaluations are those of all levels."""
         searches = [Search(model, self.planner, cost, space), *(stage.search for stage in self.stages)]
         asks = [question]
         for stage in self.stages:
-            now, goal = stage.lifted(asks[-1].history.x[:, -1:]), stage.lifted(asks[-1].goal)
+            now, goal = stage.lift(asks[-1].history.x[:, -1:]), stage.lift(asks[-1].goal)
             asks.append(Question(Frames(now, question.history.pos), goal, stage.horizon))
         top = searches.pop()
         plan = top.planner.plan(top.model, asks[-1], top.cost, top.space, rng)
@@ -149,6 +145,7 @@ def stages_of(
         if not below.numel():
             raise UserError(f"episodes of {acting.shape[1]} actions are shorter than a step of {step} frames")
         space = Bank(below[:, :: level.stride].flatten(0, 1)[:, None], tail)
-        model = WorldModel(level.target.released(level.encoder), level.predictor)
-        stages.append(Stage(level, Search(model, planner, judge, space), horizon))
+        encoder = level.released()
+        search = Search(WorldModel(encoder, level.predictor), planner, judge, space)
+        stages.append(Stage(encoder.net, search, horizon))
     return stages

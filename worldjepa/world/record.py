@@ -18,6 +18,8 @@ from worldjepa.world.episodes import Episode, write_npz
 
 SETTINGS = "collect.json"
 """The file that says what a folder of episodes was recorded with."""
+GYM = "gymnasium:"
+"""How the names of gymnasium's environments begin, in words and in that file."""
 TOGETHER = 32
 """Episodes that are recorded side by side."""
 
