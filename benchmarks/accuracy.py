@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +18,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.seeds import spread, worldjepa
 from benchmarks.timing import interleaved
 from worldjepa.cli.compose import compose_config
 from worldjepa.cli.validate import settings, validate
@@ -85,8 +83,7 @@ def train(out: Path, seed: int, steps: int, words: list[str]) -> dict[str, dict[
     report = out / "report.json"
     if not report.exists():
         run = [f"run.out={out}", "run.resume=auto", f"run.steps={steps}", "run.eval_every=null", "run.threads=1"]
-        command = [sys.executable, "-m", "worldjepa", "train", "method=ijepa", f"seed={seed}", *run, *words]
-        subprocess.run(command, check=True)
+        worldjepa("train", "method=ijepa", f"seed={seed}", *run, *words)
     values = json.loads(report.read_text())
     return {"untrained": values["baselines"]["untrained encoder"], "trained": values["trained"]}
 
@@ -127,11 +124,6 @@ def show(out: Path, seeds: list[int], steps: dict[str, dict[str, float]]) -> Non
         row = [name, f"{cost['ms']:.1f}", f"{cost['steps']:.0f}", f"{cost['steps'] * batch:,.0f}", str(len(runs))]
         table.add_row(*row, *cells, spread(gains))
     Console(width=150).print(table)
-
-
-def spread(values: list[float]) -> str:
-    """Mean and range."""
-    return f"{statistics.mean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
 if __name__ == "__main__":

@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.seeds import spread, worldjepa
 from worldjepa.cli.planning import HORIZONS, opened
 from worldjepa.world.behaviour import Wander
 from worldjepa.world.probe import encoded, fit_probe, open_loop
@@ -31,7 +29,7 @@ WITHOUT = "objective.parts.{}.weight=0"
 OF_CONTEXT = "objective.parts.1.of=context"
 VARIANTS = {
     "none": [WITHOUT.format(1), WITHOUT.format(2)],
-    "EMA": ["target=ema", WITHOUT.format(1), WITHOUT.format(2)],
+    "EMA": ["target=ema", WITHOUT.format(1), WITHOUT.format(2), OF_CONTEXT],
     "inverse dynamics": [WITHOUT.format(1)],
     "VICReg": ["objective=world_vicreg", WITHOUT.format(2)],
     "SIGReg": [WITHOUT.format(2)],
@@ -54,8 +52,7 @@ def measured(out: Path, name: str, seed: int, steps: int) -> dict[str, Any]:
     if not file.exists():
         fixed = ["modality=trajectory", "data.layout=smaze", f"seed={seed}", f"data.seed={seed}", f"run.steps={steps}"]
         quiet = ["run.threads=1", "run.resume=auto", "run.eval_every=null", "probe.enabled=false", f"run.out={folder}"]
-        command = [sys.executable, "-m", "worldjepa", "train", *fixed, *VARIANTS[name], *quiet]
-        subprocess.run(command, check=True)
+        worldjepa("train", *fixed, *VARIANTS[name], *quiet)
         model, _, environment, _ = opened(folder, [], [], [])
         probe = fit_probe(model, environment, seeds_of(ELSEWHERE, range(STATES)))
         errors = open_loop(model, environment, probe, Wander(), seeds_of(ELSEWHERE + 1, range(EPISODES)), HORIZONS)
@@ -85,15 +82,10 @@ def main() -> None:
         files = [options.out / f"{name.replace(' ', '_')}-{seed}" / "collapse.json" for seed in options.seeds]
         found = [json.loads(file.read_text()) for file in files if file.exists()]
         if found:
-            errors = [spread([one["errors"][str(horizon)] for one in found]) for horizon in HORIZONS]
-            scores = [spread([one[key] for one in found]) for key in ("spread", "r2")]
+            errors = [spread([one["errors"][str(horizon)] for one in found], 3) for horizon in HORIZONS]
+            scores = [spread([one[key] for one in found], 3) for key in ("spread", "r2")]
             table.add_row(name, *scores, *errors, str(len(found)))
     Console(width=160).print(table)
-
-
-def spread(values: list[float]) -> str:
-    """Mean and range."""
-    return f"{statistics.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
 if __name__ == "__main__":

@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +20,7 @@ from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.seeds import worldjepa
 from modalities.trajectory.rooms import RoomsEnv
 from worldjepa.world.tasks import TaskSet, write_tasks
 from worldjepa.world.trial import wilson
@@ -92,18 +91,13 @@ def draw_tasks() -> None:
         write_tasks(TASKS / f"{name}.json", TaskSet(kind, budget, env.settings({}), env.tasks(kind, COUNT, seed=0)))
 
 
-def run(words: list[str]) -> None:
-    """Run one command of worldjepa."""
-    subprocess.run([sys.executable, "-m", "worldjepa", *words], check=True)
-
-
 def trained(out: Path, name: str, seed: int) -> Path:
     """The run folder of a model, trained if it is not there."""
     model, folder = MODELS[name], out / f"{name}-{seed}"
     if not (folder / "report.json").exists():
         below = [] if model.base is None else [f"run.init_from={trained(out, model.base, seed)}"]
         fixed = ["modality=trajectory", f"seed={seed}", f"data.seed={seed}", "run.threads=1", "run.resume=auto"]
-        run(["train", *fixed, *model.words, *below, f"run.out={folder}"])
+        worldjepa("train", *fixed, *model.words, *below, f"run.out={folder}")
     return folder
 
 
@@ -112,7 +106,7 @@ def planned(out: Path, row: Row, seed: int) -> Path:
     folder = out / f"{slug(row)}-{seed}"
     if not (folder / "plan.json").exists():
         fixed = [f"checkpoint={trained(out, row.model, seed)}", f"tasks={TASKS / row.tasks}.json", f"count={COUNT}"]
-        run(["plan", *fixed, *row.words, f"seed={seed}", "threads=1", f"out={folder}"])
+        worldjepa("plan", *fixed, *row.words, f"seed={seed}", "threads=1", f"out={folder}")
     return folder / "plan.json"
 
 

@@ -12,13 +12,13 @@ import argparse
 import json
 import platform
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.seeds import spread, worldjepa
 
 METRICS = {
     "eval/linear_top1": "linear %",
@@ -32,17 +32,7 @@ def train(out: Path, seed: int, words: list[str]) -> dict[str, dict[str, float]]
     """Train one seed unless its report is there already; return the scores of all rows."""
     report = out / "report.json"
     if not report.exists():
-        command = [
-            sys.executable,
-            "-m",
-            "worldjepa",
-            "train",
-            f"seed={seed}",
-            f"run.out={out}",
-            "run.resume=auto",
-            *words,
-        ]
-        subprocess.run(command, check=True)
+        worldjepa("train", f"seed={seed}", f"run.out={out}", "run.resume=auto", *words)
     values = json.loads(report.read_text())
     return {**values["baselines"], "trained encoder": values["trained"]}
 
@@ -66,7 +56,7 @@ def main() -> None:
         cells = []
         for metric in METRICS:
             values = [run[row][metric] for run in runs if metric in run[row]]
-            cells.append(f"{statistics.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})" if values else "")
+            cells.append(spread(values, 2) if values else "")
         table.add_row(row, *cells)
     gains = [run["trained encoder"]["eval/linear_top1"] - run["untrained encoder"]["eval/linear_top1"] for run in runs]
     console = Console(width=130)

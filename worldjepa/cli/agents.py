@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from worldjepa.errors import UserError
 from worldjepa.levels import Hierarchy, Level
@@ -14,7 +17,8 @@ from worldjepa.world.agent import Agent
 from worldjepa.world.behaviour import Wander
 from worldjepa.world.costs import Cost, LatentDistance, Uncertainty, WeightedSum
 from worldjepa.world.environment import GoalEnvironment
-from worldjepa.world.hierarchy import TopDown, stages_of
+from worldjepa.world.episodes import Episode
+from worldjepa.world.hierarchy import Stage, TopDown, stages_of
 from worldjepa.world.model import WorldModel
 from worldjepa.world.planners import CEM, MPPI, Gradient, Planner, RandomShooting
 from worldjepa.world.probe import encoded
@@ -64,54 +68,86 @@ def make_agent(model: WorldModel, hierarchy: Hierarchy | None, environment: Goal
     Raises:
         UserError: a number is out of its range, the model has fewer levels, or one predictor shall tell how uncertain it is.
     """
-    cost: Cost
-    spec = model.actions
     levels = used_levels(hierarchy, wanted.levels)
-    slowest = math.prod(level.stride for level in levels)
-    watched = None
-    if wanted.cost == "reach" or wanted.space == "bank" or levels:
-        length = max(6 * STRETCH, 2 * slowest) * spec.repeat
-        watched = whole(record(environment, Wander(), seeds_of(ELSEWHERE + 2, range(WATCHED)), length), length)
-        if len(watched) < 2:
-            raise UserError(
-                f"cost=reach, space=bank and levels need episodes of {length} steps, but here they end before"
-            )
+    needed = wanted.cost == "reach" or wanted.space == "bank" or levels
+    watched = watch(environment, levels, model.actions.repeat) if needed else []
+    planner = make_planner(wanted)
+    if hierarchy is not None and levels:
+        planner = TopDown(planner, make_stages(hierarchy, levels, acts_of(model, watched), wanted))
+    cost, space = make_cost(model, watched, wanted), make_space(model, watched, wanted)
+    horizon = wanted.horizon or (levels[0].stride if levels else HORIZON)
+    return Agent(model, planner, cost, space, horizon, wanted.execute, wanted.seed)
+
+
+def watch(environment: GoalEnvironment, levels: Sequence[Level], repeat: int) -> list[Episode]:
+    """Episodes that costs and banks of actions are made from, twice as long as a step of the slowest level.
+
+    Raises:
+        UserError: they end too early.
+    """
+    length = max(6 * STRETCH, 2 * math.prod(level.stride for level in levels)) * repeat
+    watched = whole(record(environment, Wander(), seeds_of(ELSEWHERE + 2, range(WATCHED)), length), length)
+    if len(watched) < 2:
+        raise UserError(f"cost=reach, space=bank and levels need episodes of {length} steps, but here they end before")
+    return watched
+
+
+def acts_of(model: WorldModel, watched: Sequence[Episode]) -> Float[Tensor, "E T W"]:
+    """What acts between the frames of the model in episodes."""
+    acts = torch.from_numpy(np.stack([episode.actions for episode in watched]))
+    return acts.reshape(len(acts), -1, model.actions.width)
+
+
+def make_cost(model: WorldModel, watched: Sequence[Episode], wanted: Wanted) -> Cost:
+    """The cost that the words describe.
+
+    Raises:
+        UserError: one predictor shall tell how uncertain it is.
+    """
+    if wanted.uncertainty and len(model.members) < 2:
+        raise UserError(
+            f"uncertainty={wanted.uncertainty:g} needs a model with several predictors: train with predictor=ensemble_mlp"
+        )
+    cost: Cost
     if wanted.cost == "reach":
-        assert watched is not None
-        states = torch.stack([encoded(model, episode.observations[:: spec.repeat]) for episode in watched])
+        frames = [encoded(model, episode.observations[:: model.actions.repeat]) for episode in watched]
+        states = torch.stack(frames)  # [E, T, n, D]
         torch.manual_seed(wanted.seed)
         cost = Reachability(states.shape[-1] * states.shape[-2], reduce=wanted.reduce)  # type: ignore[arg-type]
         cost.fit(states, torch.Generator().manual_seed(wanted.seed), FITTED)
         cost.requires_grad_(False)
     else:
         cost = LatentDistance(wanted.cost, wanted.reduce)  # type: ignore[arg-type]
-    if wanted.uncertainty:
-        if len(model.members) < 2:
-            raise UserError(
-                f"uncertainty={wanted.uncertainty:g} needs a model with several predictors: train with predictor=ensemble_mlp"
-            )
-        cost = WeightedSum([cost, Uncertainty()], [1.0, wanted.uncertainty])
-    space: ActionSpace = Box(spec.low.repeat(spec.repeat), spec.high.repeat(spec.repeat))
-    planner = make_planner(wanted)
-    horizon = wanted.horizon or (levels[0].stride if levels else HORIZON)
-    if watched is not None:
-        acts = torch.from_numpy(np.stack([episode.actions for episode in watched]))  # [E, T, A]
-        acts = acts.reshape(len(acts), -1, spec.width)
-        if wanted.space == "bank":
-            space = Bank(acts[:, : acts.shape[1] // STRETCH * STRETCH].reshape(-1, STRETCH, spec.width))
-        if levels and hierarchy is not None:
-            above = wanted.above or (*(level.stride for level in levels[1:]), ABOVE)
-            if len(above) != len(levels):
-                given = ",".join(map(str, above))
-                raise UserError(
-                    f"above={given} says how far {len(above)} levels plan, but there are {len(levels)} above the lowest"
-                )
-            search = make_planner(wanted, 2)
-            acting = hierarchy.acting_of(acts)
-            if acting is None:
-                raise UserError("the levels of this model were trained without actions; choose levels=1")
-            planner = TopDown(planner, stages_of(levels, acting, search, above))
-    return Agent(model, planner, cost, space, horizon, wanted.execute, wanted.seed)
+    return WeightedSum([cost, Uncertainty()], [1.0, wanted.uncertainty]) if wanted.uncertainty else cost
+
+
+def make_space(model: WorldModel, watched: Sequence[Episode], wanted: Wanted) -> ActionSpace:
+    """Where the words take candidates from."""
+    spec = model.actions
+    if wanted.space == "box":
+        return Box(spec.low.repeat(spec.repeat), spec.high.repeat(spec.repeat))
+    acts = acts_of(model, watched)
+    return Bank(acts[:, : acts.shape[1] // STRETCH * STRETCH].reshape(-1, STRETCH, spec.width))
+
+
+def make_stages(
+    hierarchy: Hierarchy, levels: Sequence[Level], acts: Float[Tensor, "E T W"], wanted: Wanted
+) -> list[Stage]:
+    """The levels above the lowest, ready to plan with twice the candidates of the lowest.
+
+    Raises:
+        UserError: `above` is for more or fewer levels, or nobody acts on them.
+    """
+    above = wanted.above or (*(level.stride for level in levels[1:]), ABOVE)
+    if len(above) != len(levels):
+        given = ",".join(map(str, above))
+        raise UserError(
+            f"above={given} says how far {len(above)} levels plan, but there are {len(levels)} above the lowest"
+        )
+    acting = hierarchy.acting_of(acts)
+    if acting is None:
+        raise UserError("the levels of this model were trained without actions; choose levels=1")
+    return stages_of(levels, acting, make_planner(wanted, 2), above)
 
 
 def used_levels(hierarchy: Hierarchy | None, number: int | None) -> list[Level]:
