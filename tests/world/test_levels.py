@@ -20,7 +20,8 @@ from worldjepa.jepa import JEPA
 from worldjepa.levels import Hierarchy, Level, OwnLatent, SameLatent, Timeline
 from worldjepa.nn.actions import ActionSpec
 from worldjepa.objectives import MSE
-from worldjepa.targets import Shared
+from worldjepa.targets import EMA, Shared
+from worldjepa.train.identity import differences
 from worldjepa.types import Batch, Grid, Tokens
 from worldjepa.vectors import ResidualMLP
 from worldjepa.world.agent import Agent
@@ -128,6 +129,32 @@ def test_levels_alone_leave_what_is_below_as_it_is() -> None:
     assert terms.keys() == {"level2_mse", "level2_macro"}
     assert {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.requires_grad} == {"above"}
     assert model.update(0) == {}
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_levels_that_teach_nothing_look_at_the_encoder_that_is_released(detach: bool) -> None:
+    model = jepa(detach)
+    model.target = EMA(model.encoder, steps=10, normalise=False)
+    with torch.no_grad():
+        for parameter in model.target.parameters():
+            parameter.mul_(0.5)
+    assert model.above is not None
+    seen = model.target.encoder if detach else model.encoder
+    expected = model.above(seen, batch())
+    assert torch.equal(model(batch())["level2_mse"], expected["level2_mse"])
+    other = model.above(model.encoder if detach else model.target.encoder, batch())
+    assert not torch.equal(other["level2_mse"], expected["level2_mse"])
+
+
+def test_plans_lift_goals_as_the_released_encoder_does() -> None:
+    part = level(encoder=OwnLatent(5, 5, 8), target="ema", steps=10)
+    with torch.no_grad():
+        for parameter in part.encoder.parameters():
+            parameter.add_(1.0)
+    (stage,) = stages_of([part], torch.randn(2, 9, 2, generator=rng()), CEM(), (2,))
+    x = torch.randn(3, 5, generator=rng())
+    assert torch.equal(stage.lift(x), part.released().net(x))
+    assert not torch.equal(stage.lift(x), part.encoder.net(x))
 
 
 def test_an_average_of_a_level_follows_it() -> None:
@@ -322,6 +349,16 @@ def test_levels_on_top_of_a_run_are_trained_and_planned_with(
     assert "above=3,10 says how far 2 levels plan, but there are 1" in capsys.readouterr().err
     assert main(["plan", f"checkpoint={out}", *quick, "above=x"]) == 2
     assert "above=x: give whole numbers" in capsys.readouterr().err
+
+
+def test_runs_from_before_there_were_levels_are_the_same_runs() -> None:
+    none: dict[str, Any] = {"actions": None, "detach": True, "alone": False, "above": []}
+    before: dict[str, Any] = {"seed": 0, "optim": {"lr": 1.0}}
+    assert differences(before, {**before, "levels": none}) == {}
+    assert differences({**before, "levels": {**none, "above": [{"stride": 3}]}}, {**before, "levels": none}) != {}
+    longer = {**none, "above": [{"stride": 4}]}
+    found = differences({**before, "levels": {**none, "above": [{"stride": 3}]}}, {**before, "levels": longer})
+    assert found == {"levels.above.0.stride": (3, 4)}
 
 
 @pytest.mark.parametrize("option", ["two", "own"])
