@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
 
 
-def worldjepa(*words: str) -> None:
-    """Run one command of worldjepa.
+def worldjepa(*words: str) -> float:
+    """Run one command of worldjepa and return the seconds of processor time that it took.
 
     Raises:
         subprocess.CalledProcessError: it failed.
     """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-m", "worldjepa", *words], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:

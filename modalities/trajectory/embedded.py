@@ -11,6 +11,7 @@ from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
 from modalities.trajectory.episodes import Episodes
+from modalities.trajectory.geometry import RADIUS
 from modalities.trajectory.picture import CHANNELS, draw
 from modalities.trajectory.rooms import RoomsEnv
 from modalities.trajectory.sizes import Cut, Sizes
@@ -41,7 +42,7 @@ class Walks(Episodes):
     """
 
     def __init__(self, env: RoomsEnv, policy: Wander, seeds: Int64[ndarray, " E"], steps: int) -> None:
-        state = RoomsEnv(env.layout, "state", env.size, env.dots, env.stride, env.reach)
+        state = RoomsEnv(env.layout, "state", env.size, env.dots, env.stride, env.reach, env.radius)
         state.reset(seeds)
         self.view, self.size, self.walls = env.view, env.size, state.walls
         self.actions = policy.actions(seeds, steps, env.low, env.high).astype(np.float32)
@@ -134,6 +135,7 @@ class Rooms(DataSource, Simulated):
         dots: number of distractors.
         stride: length of a step.
         reach: distance at which a goal counts as reached.
+        radius: how near the point can come to a wall or the border.
         episodes: how many walks.
         steps: actions in each.
         history: frames of a window that are seen.
@@ -157,6 +159,7 @@ class Rooms(DataSource, Simulated):
         dots: int = 0,
         stride: float = 0.05,
         reach: float = 0.06,
+        radius: float = RADIUS,
         episodes: int = 1_500,
         steps: int = 60,
         history: int = 1,
@@ -170,7 +173,7 @@ class Rooms(DataSource, Simulated):
     ) -> None:
         if min(episodes, steps) < 1:
             raise UserError(f"episodes and steps must be at least 1: episodes={episodes}, steps={steps}")
-        self.settings = (layout, view, size, dots, stride, reach)
+        self.settings = (layout, view, size, dots, stride, reach, radius)
         self.env = self.environment()
         self.policy = checked_wander(persistent, turn, shake)
         self.episodes, self.steps, self.seed = int(episodes), int(steps), int(seed)

@@ -9,27 +9,30 @@ from jaxtyping import Bool, Float64
 from numpy import ndarray
 
 RADIUS = 0.005
-"""How near to a wall or to the border the point can come."""
+"""How near to a wall or to the border the point can come, unless it is told otherwise."""
 CLEARANCE = 0.02
 """How near to the end of a door the shortest way passes: a little more than the point needs."""
 
 
 def move(
-    position: Float64[ndarray, "B 2"], by: Float64[ndarray, "B 2"], walls: Float64[ndarray, "B W 3"]
+    position: Float64[ndarray, "B 2"],
+    by: Float64[ndarray, "B 2"],
+    walls: Float64[ndarray, "B W 3"],
+    radius: float = RADIUS,
 ) -> Float64[ndarray, "B 2"]:
     """Where each point stands after it was pushed; what runs into a wall slides along it.
 
-    A push must be shorter than the distance between two walls.
+    A push must be shorter than the distance between two walls. `radius` is how near the point can come to a wall or the border.
     """
-    to = np.clip(position + by, RADIUS, 1 - RADIUS)
+    to = np.clip(position + by, radius, 1 - radius)
     for wall in range(walls.shape[1]):
         x, low, high = walls[:, wall].T
         came_from, at = np.where(position[:, 0] < x, -1.0, 1.0), crossing_height(position, to, x)
         shut = ((position[:, 0] - x) * (to[:, 0] - x) < 0) & ((at < low) | (at > high))
-        to[:, 0] = np.where(shut, x + came_from * RADIUS, to[:, 0])
+        to[:, 0] = np.where(shut, x + came_from * radius, to[:, 0])
         # What leaves the doorway along the wall is put beside it, on the side that it was leaving to.
-        inside = (np.abs(to[:, 0] - x) < RADIUS) & ((to[:, 1] < low) | (to[:, 1] > high))
-        to[:, 0] = np.where(inside, x + np.where(to[:, 0] < x, -RADIUS, RADIUS), to[:, 0])
+        inside = (np.abs(to[:, 0] - x) < radius) & ((to[:, 1] < low) | (to[:, 1] > high))
+        to[:, 0] = np.where(inside, x + np.where(to[:, 0] < x, -radius, radius), to[:, 0])
     return to
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64, Shaped, UInt8
 from numpy import ndarray
 
-from modalities.trajectory.geometry import CLEARANCE, move, shortest_way
+from modalities.trajectory.geometry import CLEARANCE, RADIUS, move, shortest_way
 from modalities.trajectory.layouts import check_layout, walls_of
 from modalities.trajectory.picture import CHANNELS, draw
 from worldjepa.errors import UserError, unknown
@@ -27,6 +27,8 @@ START, DOTS, DRIFT, GOAL = 1, 2, 3, 4
 
 NEAR = 8.0
 """Tasks of the kind `near` take at most this many steps."""
+WIDEST = 0.04
+"""The largest radius: points are never put nearer to a wall than this."""
 HELD_OUT = 1 << 40
 """Where the seeds of tasks begin: far from those of episodes."""
 TRIES = 200
@@ -46,6 +48,8 @@ class RoomsEnv(Navigable):
         dots: number of distractors.
         stride: length of a step.
         reach: distance at which a goal counts as reached.
+        radius: how near the point can come to a wall or the border. Twice that is how far apart it stands on the two sides of
+            a wall, which has to be seen in pictures of `size` pixels.
 
     Raises:
         UserError: a value is out of its range.
@@ -59,6 +63,7 @@ class RoomsEnv(Navigable):
         dots: int = 0,
         stride: float = 0.05,
         reach: float = 0.06,
+        radius: float = RADIUS,
     ) -> None:
         check_layout(layout)
         if view not in get_args(View):
@@ -67,15 +72,17 @@ class RoomsEnv(Navigable):
             raise UserError(f"size must be at least 8 pixels and dots not negative: size={size}, dots={dots}")
         if not 0 < stride <= 0.15 or not 0 < reach < 1:
             raise UserError(f"stride must be in (0, 0.15] and reach in (0, 1): stride={stride}, reach={reach}")
+        if not 0 < radius <= WIDEST:
+            raise UserError(f"radius must be in (0, {WIDEST}]: radius={radius}")
         self.layout, self.view, self.size, self.dots = layout, view, int(size), int(dots)
-        self.stride, self.reach = float(stride), float(reach)
+        self.stride, self.reach, self.radius = float(stride), float(reach), float(radius)
         self.low, self.high = np.full(2, -1.0), np.full(2, 1.0)
         self.obs_shape = (CHANNELS, self.size, self.size) if view == "pixels" else (2,)
         self._begin(np.zeros(0, np.int64))
 
     def settings(self, made_with: Mapping[str, Any]) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {name: getattr(self, name) for name in ("layout", "view", "size", "dots", "stride", "reach")}
+        return {name: getattr(self, name) for name in ("layout", "view", "size", "dots", "stride", "reach", "radius")}
 
     def reset(self, seeds: Int64[ndarray, " B"]) -> Shaped[ndarray, "B ..."]:
         """Begin B worlds with their points anywhere and return what is observed."""
@@ -103,7 +110,7 @@ class RoomsEnv(Navigable):
         """Push every point and return what is observed then."""
         actions = actions.astype(np.float64)
         length = np.linalg.norm(actions, axis=-1, keepdims=True)
-        self.position = move(self.position, self.stride * actions / np.maximum(1.0, length), self.walls)
+        self.position = move(self.position, self.stride * actions / np.maximum(1.0, length), self.walls, self.radius)
         self.time += 1
         if self.dots:
             drift = normal(self.seeds, DRIFT, self.time, count=2 * self.dots).reshape(self.wandering.shape)
@@ -151,7 +158,7 @@ class RoomsEnv(Navigable):
         found: list[Task] = []
         for draw_number in range(TRIES):
             seeds = HELD_OUT + seed * 1_000_003 + np.arange(count, dtype=np.int64) + draw_number * count
-            world = RoomsEnv(self.layout, "state", dots=0, stride=self.stride, reach=self.reach)
+            world = RoomsEnv(self.layout, "state", stride=self.stride, reach=self.reach, radius=self.radius)
             world.reset(seeds)
             goal = free(uniform(seeds, GOAL, count=2), world.walls)
             steps = world.steps_left(goal)

@@ -10,7 +10,7 @@ import pytest
 
 from modalities.trajectory.geometry import CLEARANCE, RADIUS, move, shortest_way
 from modalities.trajectory.layouts import DOOR, Layout, walls_of
-from modalities.trajectory.rooms import NEAR, RoomsEnv
+from modalities.trajectory.rooms import NEAR, WIDEST, RoomsEnv
 from worldjepa.errors import UserError
 from worldjepa.world.behaviour import Wander, checked_wander
 from worldjepa.world.environment import Task
@@ -79,12 +79,13 @@ def test_walls_are_crossed_through_doors_only(layout: str) -> None:
     assert np.linalg.norm(np.diff(path, axis=1), axis=-1).max() <= env.stride + 1e-9
 
 
-def test_what_runs_into_a_wall_slides_along_it() -> None:
+@pytest.mark.parametrize("radius", [RADIUS, WIDEST])
+def test_what_runs_into_a_wall_slides_along_it(radius: float) -> None:
     walls = walls_of("two_rooms", seeds(1))
-    at = np.array([[0.47, 0.2]])
-    pushed = move(at, np.array([[0.05, 0.03]]), walls)
-    assert pushed[0].tolist() == pytest.approx([0.5 - RADIUS, 0.23])
-    through = move(np.array([[0.47, 0.5]]), np.array([[0.05, 0.0]]), walls)
+    at = np.array([[0.45, 0.2]])
+    pushed = move(at, np.array([[0.06, 0.03]]), walls, radius)
+    assert pushed[0].tolist() == pytest.approx([0.5 - radius, 0.23])
+    through = move(np.array([[0.47, 0.5]]), np.array([[0.05, 0.0]]), walls, radius)
     assert through[0].tolist() == pytest.approx([0.52, 0.5])
 
 
@@ -130,8 +131,9 @@ def test_the_shortest_way_is_that_of_a_search_on_a_lattice(layout: str) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_expert_reaches_every_goal_in_as_many_steps_as_it_said(layout: str) -> None:
-    env = RoomsEnv(layout, "state")
+@pytest.mark.parametrize("radius", [RADIUS, WIDEST])
+def test_the_expert_reaches_every_goal_in_as_many_steps_as_it_said(layout: str, radius: float) -> None:
+    env = RoomsEnv(layout, "state", radius=radius)
     tasks = env.tasks("any", 60, seed=1)
     goal = np.array([task.goal for task in tasks])
     env.begin(tasks)
@@ -141,7 +143,7 @@ def test_the_expert_reaches_every_goal_in_as_many_steps_as_it_said(layout: str) 
         took += ~env.solved(goal)
         before = env.steps_left(goal)
         env.step(env.expert(goal))
-        assert (env.steps_left(goal) <= before + 2 * RADIUS / env.stride).all()
+        assert (env.steps_left(goal) <= before + 2 * radius / env.stride).all()
     assert env.solved(goal).all()
     assert (took >= np.floor(said)).all()
     assert (took <= said + 2 + 2 * env.walls.shape[1]).all()
@@ -218,6 +220,7 @@ def test_wandering_goes_farther_than_white_noise() -> None:
         ({"view": "pixel"}, "view 'pixel' is not known .*'pixels'"),
         ({"size": 4}, "size must be at least 8"),
         ({"stride": 0.5}, "stride must be in"),
+        ({"radius": 0.05}, "radius must be in .*0.05"),
     ],
 )
 def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> None:
