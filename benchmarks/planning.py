@@ -29,8 +29,8 @@ from worldjepa.world.trial import wilson
 TASKS = Path(__file__).parent / "tasks"
 COUNT = 200
 WIDE = 0.02
-"""Radius of the point where walls are many or new in every world. With the usual one, where a point leans on a wall and where it
-would on the other side are a third of a pixel apart."""
+"""Radius of the point where walls are many or new in every world. With the usual one, the two sides of a wall are a third of
+a pixel apart for a point that leans on it."""
 KINDS = {
     "smaze-near": ("smaze", RADIUS, "near", 40),
     "smaze-any": ("smaze", RADIUS, "any", 150),
