@@ -79,7 +79,7 @@ def test_each_head_is_the_head_trained_alone(protocol: AttentiveProtocol) -> Non
 
 def test_it_finds_what_a_mean_cannot_and_chooses_on_validation_data() -> None:
     train, val, test = hidden(256), hidden(100, 1), hidden(100, 2)
-    protocol = settings(1, epochs=12, batch=16, heads=(Head(1e-6, 0.0), Head(1e-2, 0.0)))
+    protocol = settings(1, epochs=6, batch=16, heads=(Head(1e-6, 0.0), Head(1e-2, 0.0)))
     found = attentive(train, val, test, 2, protocol)
     assert found.chosen == {"lr": 1e-2, "decay": 0.0}
     assert found.scores["top1"] > 95
