@@ -90,6 +90,13 @@ def test_r2_of_what_never_varies() -> None:
     assert r2(torch.tensor([[1.0, 1], [1, 2], [1, 1]]), still).tolist() == [1, 0]
 
 
+def test_of_collapsed_embeddings_the_most_frequent_class_is_told() -> None:
+    split = Split(torch.ones(10, 3), torch.tensor([0] * 3 + [1] * 7))
+    found = ridge(split, split, split, 2)
+    assert found.predicted.tolist() == [1] * 10
+    assert found.scores["top1"] == pytest.approx(70)
+
+
 def test_nonsense_is_refused() -> None:
     split = clusters(8)
     for penalties in ((), (0.0, 1.0)):

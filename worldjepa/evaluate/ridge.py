@@ -29,8 +29,8 @@ class Spectrum(NamedTuple):
 
     @property
     def unit(self) -> float:
-        """The mean eigenvalue."""
-        return float(self.values.sum()) / len(self.mean_x)
+        """The mean eigenvalue; 1 for embeddings that have collapsed to a point, of which nothing can be told."""
+        return float(self.values.sum()) / len(self.mean_x) or 1.0
 
     def weight(self, alpha: float) -> Float[Tensor, "D R"]:
         """The minimiser of `|XW - Y|^2 + alpha |W|^2` over centred X and Y."""
