@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from worldjepa.errors import UserError, suggest
-from worldjepa.interfaces import Encoder, Tokenizer
+from worldjepa.interfaces import Encoder, Tokenizer, which_layers
 from worldjepa.nn.blocks import NORM_EPS, Transformer
 from worldjepa.nn.init import Scheme, initialise
 from worldjepa.nn.positions import Positions, SinCos
@@ -77,6 +77,22 @@ class ViT(Encoder):
         # Folded before the sum: `torch.compile` takes a tensor of its own and a view of another for two cases.
         folded = self._encoded(Tokens(tokens.x.flatten(0, 1), tokens.pos.flatten(0, 1)))  # [B*C, K, D]
         return Tokens(folded.reshape(tokens.x.shape), tokens.pos)
+
+    def layers(self, obs: Tensor | Tokens, wanted: Sequence[int] | None = None) -> list[Tokens]:
+        """What the blocks make of a whole observation, each through the final norm."""
+        layers = which_layers(wanted, len(self.blocks))
+        tokens = self._tokens(obs, None)
+        rotation = self.positions.rotation(tokens.pos, self.dim // self.heads)
+        outputs = self.blocks.each(self.positions.added(tokens), layers, rotation)
+        return [Tokens(self.norm(outputs[layer]), tokens.pos) for layer in layers]
+
+    def stages(self) -> list[list[nn.Parameter]]:
+        """Tokenizer and positions, each block, the final norm."""
+        return [
+            [*self.tokenizer.parameters(), *self.positions.parameters()],
+            *(list(block.parameters()) for block in self.blocks),
+            list(self.norm.parameters()),
+        ]
 
     def _tokens(self, obs: Tensor | Tokens, keep: Int[Tensor, "B C K"] | None) -> Tokens:
         """Tokens at the coordinates of the position code: all of them, or the kept ones of each set."""
@@ -164,14 +180,36 @@ class TimmViT(Encoder):
 
     def forward(self, obs: Tensor | Tokens, keep: Int[Tensor, "B C K"] | None = None) -> Tokens:
         """Encode all tokens, x `[B, N, D]`, or the kept ones of each context set on their own, x `[B, C, K, D]`."""
-        if isinstance(obs, Tokens):
-            raise UserError("a timm encoder takes images, not tokens")
-        pos = self.grid(obs.shape[1:]).pos(obs.device).expand(obs.shape[0], -1, -1)  # [B, N, 3]
-        if not obs.is_floating_point():
-            obs = (obs.to(self.mean.dtype) / 255 - self.mean) / self.std
-        tokens = Tokens(self.model._pos_embed(self.model.patch_embed(obs)), pos)
+        tokens = self._embedded(obs)
         if keep is not None:
             tokens = tokens.select(keep)
         x = tokens.x.flatten(0, -3)  # [B*C, K, D]
         x = self.model.norm(self.model.blocks(self.model.norm_pre(x)))
         return Tokens(x.view(tokens.x.shape), tokens.pos)
+
+    def layers(self, obs: Tensor | Tokens, wanted: Sequence[int] | None = None) -> list[Tokens]:
+        """What the blocks make of a whole observation, each through the final norm."""
+        layers = which_layers(wanted, len(self.model.blocks))
+        tokens = self._embedded(obs)
+        x, outputs = self.model.norm_pre(tokens.x), {}
+        for i, block in enumerate(self.model.blocks):
+            x = block(x)
+            if i in layers:
+                outputs[i] = self.model.norm(x)
+        return [Tokens(outputs[layer], tokens.pos) for layer in layers]
+
+    def stages(self) -> list[list[nn.Parameter]]:
+        """What embeds, each block, the final norm."""
+        blocks = [list(block.parameters()) for block in self.model.blocks]
+        last = list(self.model.norm.parameters())
+        known = {id(parameter) for stage in (*blocks, last) for parameter in stage}
+        return [[parameter for parameter in self.parameters() if id(parameter) not in known], *blocks, last]
+
+    def _embedded(self, obs: Tensor | Tokens) -> Tokens:
+        """All patches with the position code."""
+        if isinstance(obs, Tokens):
+            raise UserError("a timm encoder takes images, not tokens")
+        pos = self.grid(obs.shape[1:]).pos(obs.device).expand(obs.shape[0], -1, -1)  # [B, N, 3]
+        if not obs.is_floating_point():
+            obs = (obs.to(self.mean.dtype) / 255 - self.mean) / self.std
+        return Tokens(self.model._pos_embed(self.model.patch_embed(obs)), pos)

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from worldjepa.errors import UserError
 from worldjepa.types import Grid, Masks, Tokens
 
 
@@ -79,6 +80,41 @@ class Encoder(nn.Module, ABC):
     def coordinates(self, obs_shape: Sequence[int]) -> Float[Tensor, "N 3"]:
         """Where the representations of an observation of this shape stand: by default, the coordinates of the lattice."""
         return self.grid(obs_shape).pos()
+
+    def layers(self, obs: Tensor | Tokens, wanted: Sequence[int] | None = None) -> list[Tokens]:
+        """What the layers make of a whole observation, x `[B, N, D]` each, from one pass; the last is what `forward` returns.
+
+        Layers before the last come through the final norm, where the encoder has one. By default an encoder is one layer.
+
+        Args:
+            obs: observations, or the tokens of the level below.
+            wanted: which layers, from 0, or from -1 backwards; all by default.
+
+        Raises:
+            UserError: there is no such layer.
+        """
+        return [cast(Tokens, self(obs)) for _ in which_layers(wanted, 1)]
+
+    def stages(self) -> list[list[nn.Parameter]]:
+        """All parameters, in the order in which an observation passes them: what embeds, each layer, what follows the last.
+
+        Fine-tuning learns early stages more slowly. By default all are one stage.
+        """
+        return [list(self.parameters())]
+
+
+def which_layers(wanted: Sequence[int] | None, count: int) -> list[int]:
+    """The layers `wanted`, of `count`, counted from 0; None means all.
+
+    Raises:
+        UserError: there is no such layer.
+    """
+    if wanted is None:
+        return list(range(count))
+    for layer in wanted:
+        if not -count <= layer < count:
+            raise UserError(f"there is no layer {layer}: this encoder has {count}, 0 to {count - 1} or -1 to -{count}")
+    return [layer % count for layer in wanted]
 
 
 class Predictor(nn.Module, ABC):

@@ -273,6 +273,8 @@ def check_encoder(
     if causal:
         _check_causal_encoder(subject, encoder, obs, whole, footprint)
 
+    _check_layers(subject, encoder, obs, whole)
+
     backwards = encoder(obs, keep.flip(-1))
     subject.close(
         [kept.x], [backwards.x.flip(-2)], "the order of `keep` is the order of the tokens", "flipping it changes more"
@@ -288,6 +290,26 @@ def check_encoder(
     _check_low_precision(subject, encoder, run)
     if compiled:
         _check_compiled(subject, encoder, lambda module: [module(obs, keep).x])
+
+
+def _check_layers(subject: Subject, encoder: Encoder, obs: Tensor | Tokens, whole: Tokens) -> None:
+    layers = encoder.layers(obs)
+    for one in layers:
+        subject.shape(one.x, tuple(whole.x.shape), "every layer has all tokens, as wide as `dim`", "x")
+    subject.same([whole.x, whole.pos], list(layers[-1]), "the last layer is what `forward` returns", "it is not")
+    ends = encoder.layers(obs, [-1, 0])
+    subject.same(
+        [layers[-1].x, layers[0].x], [one.x for one in ends], "`wanted` chooses layers", "last and first are others"
+    )
+    try:
+        encoder.layers(obs, [len(layers)])
+    except ValueError:
+        pass
+    else:
+        raise subject.broken("a layer that is not there is refused", f"layer {len(layers)} of {len(layers)}")
+    held = sorted(id(parameter) for stage in encoder.stages() for parameter in stage)
+    own = sorted(id(parameter) for parameter in encoder.parameters())
+    subject.holds(held == own, "stages hold every parameter once", f"{len(held)} in stages, {len(own)} in all")
 
 
 def _check_visibility(

@@ -169,6 +169,18 @@ class PerFrame(Encoder):
             return self._normed(Tokens(self.encoder(seen).x.reshape(*keep.shape, self.dim), pos[keep]))
         return self._normed(Tokens(self._parts(obs, rows, frames, cells), pos[keep]))
 
+    def layers(self, obs: Tensor | Tokens, wanted: Sequence[int] | None = None) -> list[Tokens]:
+        """What the image encoder's layers make of all frames."""
+        if isinstance(obs, Tokens):
+            raise UserError("this encoder takes frames, not tokens")
+        pos = self.grid(obs.shape[1:]).pos(obs.device).expand(len(obs), -1, -1)
+        layers = self.encoder.layers(obs.flatten(0, 1), wanted)
+        return [self._normed(Tokens(one.x.reshape(len(obs), -1, self.dim), pos)) for one in layers]
+
+    def stages(self) -> list[list[nn.Parameter]]:
+        """Those of the image encoder."""
+        return self.encoder.stages()
+
     def _normed(self, tokens: Tokens) -> Tokens:
         return layer_normed(tokens) if self.normalise else tokens
 

@@ -296,6 +296,37 @@ class Mixing(Encoder):
         return out
 
 
+@breaks("every layer has all tokens, as wide as `dim`", obs=PIXELS)
+class HalfLayers(Mixing):
+    def layers(self, obs: Tensor | Tokens, wanted: Any = None) -> list[Tokens]:
+        return [Tokens(one.x[..., :4], one.pos) for one in super().layers(obs, wanted)]
+
+
+@breaks("the last layer is what `forward` returns", obs=PIXELS)
+class OtherLast(Mixing):
+    def layers(self, obs: Tensor | Tokens, wanted: Any = None) -> list[Tokens]:
+        return [Tokens(2 * one.x, one.pos) for one in super().layers(obs, wanted)]
+
+
+@breaks("`wanted` chooses layers", obs=PIXELS)
+class AllLayers(Mixing):
+    def layers(self, obs: Tensor | Tokens, wanted: Any = None) -> list[Tokens]:
+        last = super().layers(obs)[0]
+        return [Tokens(2 * last.x, last.pos), last]
+
+
+@breaks("a layer that is not there is refused", obs=PIXELS)
+class AnyLayer(Mixing):
+    def layers(self, obs: Tensor | Tokens, wanted: Any = None) -> list[Tokens]:
+        return [self(obs) for _ in wanted or [0]]
+
+
+@breaks("stages hold every parameter once", obs=PIXELS)
+class ForgetsStage(Mixing):
+    def stages(self) -> list[list[nn.Parameter]]:
+        return [list(self.mix.parameters())]
+
+
 @breaks("dropped tokens have no influence", obs=PIXELS)
 class Leaks(Mixing):
     def spoil(self, out: Tokens, everything: Tokens) -> Tokens:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from worldjepa.cli.compose import compose_config, config_folder
 from worldjepa.cli.options import open_library
 from worldjepa.cli.validate import settings, validate
 from worldjepa.errors import UserError
+from worldjepa.evaluate.cached import weights_hash
 from worldjepa.evaluate.export import Wanted, write_embeddings
 from worldjepa.interop import Pretrained, view
 from worldjepa.train.build import build_source
@@ -37,7 +37,11 @@ def embed_data(
     model.encoder.grid(observations.shape)  # says in its own words what does not fit
     fabric = Fabric(accelerator=run.accelerator, devices=1, precision=run.precision)
     encoder = model.encoder.to(fabric.device)
-    identity = {"checkpoint": str(checkpoint), "weights": fingerprint(model), "data": observations.fingerprint()}
+    identity = {
+        "checkpoint": str(checkpoint),
+        "weights": weights_hash(model.encoder),
+        "data": observations.fingerprint(),
+    }
     identity["precision"] = run.precision
     console = screen_console()
     columns = (TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -113,12 +117,3 @@ def modality_of(model: Pretrained, overrides: Sequence[str], config_dirs: Sequen
         if target is not None and target == OmegaConf.select(OmegaConf.load(file), "tokenizer._target_"):
             return [f"modality={name}"]
     return []
-
-
-def fingerprint(model: Pretrained) -> str:
-    """SHA-256 over the names and values of all weights of the encoder."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.encoder.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()

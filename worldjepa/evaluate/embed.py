@@ -15,7 +15,7 @@ from torch import Tensor
 from worldjepa.data import Observations
 from worldjepa.data.views import stacked
 from worldjepa.errors import Unreadable, UserError
-from worldjepa.evaluate.probes import Split
+from worldjepa.evaluate.results import Split
 from worldjepa.interfaces import Encoder
 from worldjepa.types import Tokens
 

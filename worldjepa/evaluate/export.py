@@ -1,18 +1,15 @@
 """Embeddings of whole data sets on disk, written so that a killed process goes on where it was.
 
-While it is under way the folder holds `parts/`, one file of embeddings and one of names a chunk, each written aside and
-renamed. At the end they are put together and removed.
+While it is under way the folder holds `parts/`, the shards of `worldjepa.evaluate.shards`. At the end they are put together
+and removed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
-import os
 import shutil
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +21,9 @@ from torch import Tensor
 
 from worldjepa.data import Observations
 from worldjepa.errors import Unsaved, UserError
-from worldjepa.evaluate.embed import Batch, Context, batches
+from worldjepa.evaluate.disk import aside, join, publish, write_json
+from worldjepa.evaluate.embed import Context
+from worldjepa.evaluate.shards import Shards
 from worldjepa.interfaces import Encoder
 
 POOLS = ("mean", "patches")
@@ -94,12 +93,16 @@ def write_embeddings(
         if _begin(wanted.out, facts):
             return f"{wanted.out} is complete already"
         encoder.eval()
-        for first in range(0, total, wanted.chunk):
-            indices = list(range(first, min(first + wanted.chunk, total)))
-            if not _names_file(wanted.out, first).exists():
-                _write_part(encoder, observations, indices, wanted, batch_size, device, autocast, progress)
-            progress(indices[-1] + 1)
-        return _finish(wanted, facts)
+
+        def vectors(obs: Tensor) -> NDArray[np.float32]:
+            with autocast():
+                x: Tensor = encoder(obs.to(device)).x
+            found: NDArray[np.float32] = (x.float().mean(1) if wanted.pool == "mean" else x.float()).cpu().numpy()
+            return found
+
+        shards = Shards(wanted.out / PARTS, wanted.chunk)
+        shards.fill(observations, vectors, batch_size, progress)
+        return _finish(wanted, facts, shards, observations)
     except OSError as error:
         raise Unsaved(
             f"{wanted.out} could not be written: {error.strerror or error}; the same command goes on from here"
@@ -111,7 +114,7 @@ def _begin(out: Path, facts: dict[str, Any]) -> bool:
     record = out / RECORD
     if not record.exists():
         (out / PARTS).mkdir(parents=True, exist_ok=True)
-        _write_json(record, {**facts, "complete": False})
+        write_json(record, {**facts, "complete": False})
         return False
     try:
         before = json.loads(record.read_text())
@@ -126,84 +129,28 @@ def _begin(out: Path, facts: dict[str, Any]) -> bool:
     return bool(before["complete"])
 
 
-@torch.no_grad()
-def _write_part(
-    encoder: Encoder,
-    observations: Observations,
-    indices: list[int],
-    wanted: Wanted,
-    batch_size: int,
-    device: torch.device,
-    autocast: Context,
-    progress: Callable[[int], object],
-) -> None:
-    rows, kept = [], list[int]()
-    with contextlib.closing(_ahead(batches(observations, indices, batch_size))) as coming:
-        for batch in coming:
-            with autocast():
-                x: Tensor = encoder(batch.obs.to(device)).x
-            rows.append((x.float().mean(1) if wanted.pool == "mean" else x.float()).cpu().numpy())
-            kept += batch.indices
-            progress(batch.indices[-1] + 1)
-    parts = wanted.out / PARTS
-    if rows:
-        _write_array(parts / f"{indices[0]:012d}.npy", np.concatenate(rows))
-    missing = [observations.name(index) for index in sorted(set(indices) - set(kept))]
-    _write_json(
-        _names_file(wanted.out, indices[0]),
-        {"names": [observations.name(index) for index in kept], "unreadable": missing},
-    )
-
-
-def _ahead(coming: Iterator[Batch]) -> Generator[Batch, None, None]:
-    """The same batches, the next one made by another thread meanwhile: decoding leaves the interpreter free."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(next, coming, None)
-        while (batch := waiting.result()) is not None:
-            waiting = pool.submit(next, coming, None)
-            yield batch
-
-
-def _names_file(out: Path, first: int) -> Path:
-    """Written last of a part: where it is, the part is whole."""
-    return out / PARTS / f"{first:012d}.json"
-
-
-def _finish(wanted: Wanted, facts: dict[str, Any]) -> str:
+def _finish(wanted: Wanted, facts: dict[str, Any], shards: Shards, observations: Observations) -> str:
     """Put the parts together."""
     out = wanted.out
-    lists = [json.loads(file.read_text()) for file in sorted((out / PARTS).glob("[0-9]*.json"))]
-    names = [name for one in lists for name in one["names"]]
-    unreadable = [name for one in lists for name in one["unreadable"]]
+    names = [observations.name(index) for index in shards.indices()]
+    unreadable = shards.unreadable()
     if not names:
         raise UserError(f"none of {facts['total']} observations can be read, beginning with {unreadable[0]}")
-    arrays = [np.load(file, mmap_mode="r", allow_pickle=False) for file in sorted((out / PARTS).glob("[0-9]*.npy"))]
+    arrays = shards.arrays()
     shape = (len(names), *arrays[0].shape[1:])
     if wanted.layout == "npy":
         file = out / "embeddings.npy"
-        _join(file, arrays, shape)
-        _write_json(out / "names.json", names)
+        join(file, arrays)
+        write_json(out / "names.json", names)
     else:
         file = out / "embeddings.parquet"
         _write_parquet(file, arrays, names)
     del arrays
     done = {"shape": list(shape), "unreadable": unreadable, "complete": True}
-    _write_json(out / RECORD, {**facts, **done})
+    write_json(out / RECORD, {**facts, **done})
     shutil.rmtree(out / PARTS)
     left = f"; {len(unreadable)} could not be read, see {out / RECORD}" if unreadable else ""
     return f"written: {file}, float32 {list(shape)}{left}"
-
-
-def _join(file: Path, arrays: list[NDArray[np.float32]], shape: tuple[int, ...]) -> None:
-    aside = file.with_name(f".{file.name}")
-    whole = np.lib.format.open_memmap(aside, mode="w+", dtype=np.float32, shape=shape)
-    start = 0
-    for array in arrays:
-        whole[start : start + len(array)] = array
-        start += len(array)
-    whole.flush()
-    del whole
-    _publish(aside, file)
 
 
 def _write_parquet(file: Path, arrays: list[NDArray[np.float32]], names: list[str]) -> None:
@@ -215,9 +162,8 @@ def _write_parquet(file: Path, arrays: list[NDArray[np.float32]], names: list[st
     for extent in reversed(arrays[0].shape[1:]):
         kind = pa.list_(kind, extent)
     schema = pa.schema([("name", pa.string()), ("embedding", kind)])
-    aside = file.with_name(f".{file.name}")
     start = 0
-    with pq.ParquetWriter(aside, schema) as writer:
+    with pq.ParquetWriter(aside(file), schema) as writer:
         for array in arrays:
             values = pa.array(np.ascontiguousarray(array).reshape(-1))
             for extent in reversed(array.shape[1:]):
@@ -225,24 +171,4 @@ def _write_parquet(file: Path, arrays: list[NDArray[np.float32]], names: list[st
             rows = pa.array(names[start : start + len(array)], pa.string())
             writer.write_table(pa.Table.from_arrays([rows, values], schema=schema))
             start += len(array)
-    _publish(aside, file)
-
-
-def _write_array(file: Path, array: NDArray[np.float32]) -> None:
-    aside = file.with_name(f".{file.name}")
-    with aside.open("wb") as stream:
-        np.save(stream, array, allow_pickle=False)
-    _publish(aside, file)
-
-
-def _write_json(file: Path, value: Any) -> None:
-    aside = file.with_name(f".{file.name}")
-    aside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    _publish(aside, file)
-
-
-def _publish(aside: Path, file: Path) -> None:
-    """Give a file its name once it is on disk."""
-    with aside.open("rb") as stream:
-        os.fsync(stream.fileno())
-    aside.replace(file)
+    publish(file)

@@ -12,6 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from worldjepa.evaluate.neighbours import votes
+from worldjepa.evaluate.results import Split
+
 STRENGTHS = tuple(10.0**e for e in range(-1, -8, -1))
 """L2 penalties that `logistic` tries, from strong to weak, so that each solution starts the next."""
 
@@ -19,13 +22,6 @@ PATIENCE = 2
 """`logistic` stops after this many strengths in a row that were no better: weaker ones fit longer and generalise worse."""
 
 WIDE = 1024
-
-
-class Split(NamedTuple):
-    """Embeddings with their class indices."""
-
-    x: Float[Tensor, "N D"]
-    y: Int[Tensor, " N"]
 
 
 def knn(
@@ -43,15 +39,8 @@ def knn(
 
     Source: DINO (arXiv 2104.14294), appendix F.
     """
-    k = min(k, len(train.x))
-    bank = F.normalize(train.x.float(), dim=1)
-    predictions = []
-    for rows in F.normalize(test.x.float(), dim=1).split(chunk):  # type: ignore[no-untyped-call]
-        similarity, nearest = (rows @ bank.T).topk(k, dim=1)  # [n, k]
-        votes = torch.zeros(len(rows), classes, device=rows.device)
-        votes.scatter_add_(1, train.y[nearest], (similarity / temperature).exp())
-        predictions.append(votes.argmax(1))
-    return torch.cat(predictions)
+    (predicted,) = votes(train, test.x, classes, [k], [temperature], chunk)
+    return predicted
 
 
 class Logistic(NamedTuple):

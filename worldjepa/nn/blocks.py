@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -103,3 +105,14 @@ class Transformer(nn.ModuleList):
             else:
                 x = block(x, asked, rotation, looks)
         return x if last >= 0 or queries is None else x[:, -queries:]
+
+    def each(
+        self, x: Float[Tensor, "B N D"], layers: Collection[int], rotation: Rotation | None = None
+    ) -> dict[int, Float[Tensor, "B N D"]]:
+        """What comes out of the blocks `layers`, counted from 0, by their number; without gradient checkpointing."""
+        outputs = {}
+        for i, block in enumerate(self):
+            x = block(x, None, rotation)
+            if i in layers:
+                outputs[i] = x
+        return outputs
