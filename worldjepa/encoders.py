@@ -69,6 +69,34 @@ class ViT(Encoder):
         """Where the position code wants the cells of the lattice to stand."""
         return self.positions.coordinates(self.grid(obs_shape))
 
+    @property
+    def piece_dim(self) -> int:
+        """The tokenizer's."""
+        return self.tokenizer.piece_dim
+
+    def pieces(self, obs: Tensor) -> Tokens:
+        """The tokenizer's, at the coordinates of the position code."""
+        tokens = self.tokenizer.pieces(obs)
+        return Tokens(tokens.x, self._everywhere(obs))
+
+    def layers(self, obs: Tensor | Tokens, top: int) -> list[Tokens]:
+        """What comes out of each of the last `top` blocks, before the final norm.
+
+        Raises:
+            UserError: there are fewer blocks.
+        """
+        first = len(self.blocks) - top
+        if top < 1 or first < 0:
+            raise UserError(f"the last {top} blocks are asked for, but the encoder has {len(self.blocks)}")
+        tokens = self._tokens(obs, None)
+        rotation = self.positions.rotation(tokens.pos, self.dim // self.heads)
+        x, found = self.positions.added(tokens), []
+        for number, block in enumerate(self.blocks):
+            x = block(x, rotation=rotation)
+            if number >= first:
+                found.append(Tokens(x, tokens.pos))
+        return found
+
     def forward(self, obs: Tensor | Tokens, keep: Int[Tensor, "B C K"] | None = None) -> Tokens:
         """Encode all tokens, x `[B, N, D]`, or the kept ones of each context set on their own, x `[B, C, K, D]`."""
         tokens = self._tokens(obs, keep)
@@ -83,8 +111,11 @@ class ViT(Encoder):
         if isinstance(obs, Tokens):
             return obs if keep is None else obs.select(keep)
         tokens: Tokens = self.tokenizer(obs) if keep is None else self.tokenizer.visible(obs, keep)
-        pos = self.positions.coordinates(self.grid(obs.shape[1:]), obs.device)  # [N, 3]
-        return Tokens(tokens.x, pos.expand(len(obs), -1, -1) if keep is None else pos[keep])
+        pos = self._everywhere(obs)  # [B, N, 3]
+        return Tokens(tokens.x, pos if keep is None else pos[0][keep])
+
+    def _everywhere(self, obs: Tensor) -> Float[Tensor, "B N 3"]:
+        return self.positions.coordinates(self.grid(obs.shape[1:]), obs.device).expand(len(obs), -1, -1)
 
     def _encoded(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
         rotation = self.positions.rotation(tokens.pos, self.dim // self.heads)

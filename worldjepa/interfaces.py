@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from worldjepa.errors import UserError
 from worldjepa.types import Grid, Masks, Tokens
 
 
@@ -48,6 +49,21 @@ class Tokenizer(nn.Module, ABC):
             ValueError: the shape cannot be cut into whole tokens.
         """
 
+    @property
+    def piece_dim(self) -> int:
+        """Width of `pieces`, P."""
+        raise UserError(f"{type(self).__name__} does not say what its tokens are made of, which target=pixels asks for")
+
+    def pieces(self, obs: Tensor) -> Tokens:
+        """What each token is made of, before anything is learnt of it: the normalised values under it, x `[B, N, P]`.
+
+        By default a tokenizer does not say.
+
+        Raises:
+            UserError: it does not.
+        """
+        raise UserError(f"{type(self).__name__} does not say what its tokens are made of, which target=pixels asks for")
+
     def fit(self, obs: Tensor) -> None:
         """Take from a sample of the training data what must be known about them, such as their mean, and keep it in buffers.
 
@@ -71,6 +87,27 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def grid(self, obs_shape: Sequence[int]) -> Grid:
         """The lattice that the representations of an observation of this shape stand on."""
+
+    @property
+    def piece_dim(self) -> int:
+        """Width of `pieces`, P."""
+        raise UserError(f"{type(self).__name__} does not say what its tokens are made of, which target=pixels asks for")
+
+    def pieces(self, obs: Tensor) -> Tokens:
+        """See `Tokenizer.pieces`.
+
+        Raises:
+            UserError: the encoder does not say, the default.
+        """
+        raise UserError(f"{type(self).__name__} does not say what its tokens are made of, which target=pixels asks for")
+
+    def layers(self, obs: Tensor | Tokens, top: int) -> list[Tokens]:
+        """What comes out of each of its last `top` layers when it sees everything, x `[B, N, D]`, the topmost last.
+
+        Raises:
+            UserError: the encoder has fewer, or shows none, the default.
+        """
+        raise UserError(f"{type(self).__name__} does not show its layers, which target=top_layers asks for")
 
     def loaded(self) -> Encoder:
         """The encoder that released weights go into: by default this one, of a wrapper the one that it wraps."""
@@ -120,6 +157,11 @@ class TargetEncoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, obs: Tensor | Tokens, masks: list[Masks]) -> list[Tokens]:
         """Return for each of the masks the answer, x `[B, M, Q, D']`, at the positions of its targets."""
+
+    @classmethod
+    def width(cls, encoder: Encoder) -> int:
+        """Width of the answers, D', where `encoder` is trained: by default that of its representations."""
+        return encoder.dim
 
     def update(self, encoder: Encoder, step: int) -> dict[str, float]:
         """Follow the encoder after optimiser step `step` (0-based); return numbers worth logging. By default: nothing."""

@@ -8,7 +8,7 @@ from typing import Literal, final, get_args
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from worldjepa.errors import UserError, unknown
@@ -153,6 +153,72 @@ class Frozen(TargetEncoder):
         """The answers at each mask's target tokens, x `[B, M, Q, D]`."""
         answers: list[Tokens] = self.answers(obs, masks)
         return answers
+
+
+@final
+class Pixels(TargetEncoder):
+    """The answers are what was observed: the values under the tokens that are asked for, pixels or spectrogram cells.
+
+    Args:
+        encoder: its tokenizer says what its tokens are made of.
+        normalise: standardise the values of each token by their own mean and (unbiased) variance.
+
+    Raises:
+        UserError: the encoder cannot say.
+
+    Source: MAE (arXiv 2111.06377), section 3, "norm_pix".
+    """
+
+    def __init__(self, encoder: Encoder, normalise: bool = True) -> None:
+        super().__init__()
+        if normalise and encoder.piece_dim < 2:
+            raise UserError("target.normalise=true needs tokens of at least 2 values")
+        self._theirs = (encoder,)  # in a tuple: it is no part of this one, and its weights are saved once
+        self.normalise = normalise
+
+    @classmethod
+    def width(cls, encoder: Encoder) -> int:
+        """As many values as a token is made of."""
+        return encoder.piece_dim
+
+    @torch.no_grad()
+    def forward(self, obs: Tensor | Tokens, masks: list[Masks]) -> list[Tokens]:
+        """The values at each mask's target tokens, x `[B, M, Q, P]`, in float32."""
+        if isinstance(obs, Tokens):
+            raise UserError("target=pixels needs observations; the tokens of a level below are none")
+        (encoder,) = self._theirs
+        pieces = encoder.pieces(obs)
+        answers = [pieces.select(mask.target) for mask in masks]
+        return [Tokens(standardised(x) if self.normalise else x.float(), pos) for x, pos in answers]
+
+
+@final
+class Mutual(TargetEncoder):
+    """No answers: the views of a sample answer one another, and the objective compares their predictions.
+
+    Args:
+        encoder: says where tokens stand.
+
+    Source: VICReg (arXiv 2105.04906), LeJEPA (arXiv 2511.08544): one network, a gradient through every view, no teacher.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self._theirs = (encoder,)
+
+    def forward(self, obs: Tensor | Tokens, masks: list[Masks]) -> list[Tokens]:
+        """The positions of the targets, with answers of width 0, x `[B, M, Q, 0]`."""
+        if isinstance(obs, Tokens):
+            return [Tokens(at.x[..., :0], at.pos) for at in (obs.select(mask.target) for mask in masks)]
+        (encoder,) = self._theirs
+        pos = encoder.coordinates(obs.shape[1:]).to(obs.device)  # [N, 3]
+        return [Tokens(pos.new_empty(*mask.target.shape, 0), pos[mask.target]) for mask in masks]
+
+
+def standardised(x: Float[Tensor, "*b P"]) -> Float[Tensor, "*b P"]:
+    """Each row in float32, less its mean and over its deviation."""
+    var, mean = torch.var_mean(x.float(), -1, keepdim=True)
+    return (x.float() - mean) * (var + 1e-6).rsqrt()
 
 
 def layer_normed(tokens: Tokens) -> Tokens:
