@@ -79,22 +79,14 @@ class ViT(Encoder):
         tokens = self.tokenizer.pieces(obs)
         return Tokens(tokens.x, self._everywhere(obs))
 
-    def layers(self, obs: Tensor | Tokens, top: int) -> list[Tokens]:
-        """What comes out of each of the last `top` blocks, before the final norm.
-
-        Raises:
-            UserError: there are fewer blocks.
-        """
-        first = len(self.blocks) - top
-        if top < 1 or first < 0:
-            raise UserError(f"the last {top} blocks are asked for, but the encoder has {len(self.blocks)}")
+    def layers(self, obs: Tensor | Tokens) -> list[Tokens]:
+        """What comes out of each block, before the final norm."""
         tokens = self._tokens(obs, None)
         rotation = self.positions.rotation(tokens.pos, self.dim // self.heads)
         x, found = self.positions.added(tokens), []
-        for number, block in enumerate(self.blocks):
+        for block in self.blocks:
             x = block(x, rotation=rotation)
-            if number >= first:
-                found.append(Tokens(x, tokens.pos))
+            found.append(Tokens(x, tokens.pos))
         return found
 
     def forward(self, obs: Tensor | Tokens, keep: Int[Tensor, "B C K"] | None = None) -> Tokens:

@@ -101,11 +101,11 @@ class Encoder(nn.Module, ABC):
         """
         raise UserError(f"{type(self).__name__} does not say what its tokens are made of, which target=pixels asks for")
 
-    def layers(self, obs: Tensor | Tokens, top: int) -> list[Tokens]:
-        """What comes out of each of its last `top` layers when it sees everything, x `[B, N, D]`, the topmost last.
+    def layers(self, obs: Tensor | Tokens) -> list[Tokens]:
+        """What comes out of each of its layers when it sees everything, x `[B, N, D]`, in their order.
 
         Raises:
-            UserError: the encoder has fewer, or shows none, the default.
+            UserError: the encoder shows none, the default.
         """
         raise UserError(f"{type(self).__name__} does not show its layers, which target=top_layers asks for")
 
@@ -156,7 +156,11 @@ class TargetEncoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, obs: Tensor | Tokens, masks: list[Masks]) -> list[Tokens]:
-        """Return for each of the masks the answer, x `[B, M, Q, D']`, at the positions of its targets."""
+        """Return for each of the masks the answer, x `[B, M, Q, D']`, at the positions of its targets.
+
+        Answers to further questions may come before them, at positions of their own: the predictor is asked at the positions
+        of the answers.
+        """
 
     @classmethod
     def width(cls, encoder: Encoder) -> int:

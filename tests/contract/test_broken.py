@@ -187,6 +187,22 @@ class ClassToken(Pixels):
         return Tokens(torch.cat([tokens.x[:, :1], tokens.x], 1), tokens.pos)
 
 
+@breaks("a piece for every token", obs=PIXELS)
+class NarrowPieces(Pixels):
+    piece_dim = 2
+
+    def pieces(self, obs: Tensor) -> Tokens:
+        return Tokens(obs.flatten(2).transpose(1, 2), self(obs).pos)
+
+
+@breaks("pieces stand where their tokens do", obs=PIXELS)
+class PiecesElsewhere(NarrowPieces):
+    piece_dim = 1
+
+    def pieces(self, obs: Tensor) -> Tokens:
+        return Tokens(super().pieces(obs).x, self(obs).pos + 1)
+
+
 @breaks("as wide as `dim`", obs=PIXELS)
 class WrongWidth(Pixels):
     def __init__(self) -> None:
@@ -347,6 +363,26 @@ class FoldsSets(Mixing):
 class Pools(Mixing):
     def spoil(self, out: Tokens, everything: Tokens) -> Tokens:
         return Tokens(out.x.mean(1, keepdim=True), out.pos) if out.x.ndim == 3 else out
+
+
+@breaks("there are layers", obs=PIXELS)
+class NoLayers(Mixing):
+    def layers(self, obs: Tensor | Tokens) -> list[Tokens]:
+        return []
+
+
+@breaks("a layer gives every token", obs=PIXELS)
+class PooledLayers(Mixing):
+    def layers(self, obs: Tensor | Tokens) -> list[Tokens]:
+        out = self(obs)
+        return [out, Tokens(out.x.mean(1, keepdim=True), out.pos)]
+
+
+@breaks("a layer's tokens keep their positions", obs=PIXELS)
+class LayersElsewhere(Mixing):
+    def layers(self, obs: Tensor | Tokens) -> list[Tokens]:
+        out = self(obs)
+        return [Tokens(out.x, out.pos + 1)]
 
 
 @breaks("works in bfloat16", obs=PIXELS)
@@ -620,6 +656,11 @@ class Noise(Observations):
 
     def fingerprint(self) -> str:
         return f"noise from {self.start}"
+
+
+@breaks("observations have the set's shape")
+class OneViewOfTwo(Noise):
+    views = 2
 
 
 @breaks("leaves global generators alone")

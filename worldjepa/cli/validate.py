@@ -21,7 +21,7 @@ PARTS = ("modality", "data", "arch", "masks", "predictor", "target", "objective"
 SHARED = ("positions", "levels", "views")
 """Groups that others refer to or that add to a model; a composition whose parts need none can do without."""
 
-BUILDER = frozenset({"encoder", "tokenizer", "dim", "heads", "steps", "grid", "input_dim", "acting"})
+BUILDER = frozenset({"encoder", "tokenizer", "dim", "heads", "steps", "grid", "input_dim", "acting", "predictor"})
 """Constructor arguments that the builder fills in from the other parts, so that no file need list them."""
 
 _TOP = frozenset({"seed", *PARTS, *SHARED, *SETTINGS})

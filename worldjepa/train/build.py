@@ -101,7 +101,7 @@ def build_model(config: DictConfig, steps: int, observations: Observations | Non
     if observations is not None:
         fit(encoder, observations)
     predictor = construct(config.predictor, Predictor, input_dim=encoder.dim, out_dim=answer_width(config, encoder))
-    target = construct(config.target, TargetEncoder, encoder=encoder, steps=steps)
+    target = construct(config.target, TargetEncoder, encoder=encoder, predictor=predictor, steps=steps)
     objective = construct(config.objective, Objective)
     above = build_levels(config, steps)
     if observations is not None:
