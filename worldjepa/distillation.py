@@ -104,7 +104,7 @@ class Prototypes(Predictor):
         self, context: Tokens, query: Float[Tensor, "B M Q 3"], cond: Tokens | None = None, mask: int = 0
     ) -> Tokens:
         """Scores x `[B, M, Q, P]`, whose softmax is the distribution, in float32."""
-        tokens = self.tokens(context, query.clamp_min(0), cond, mask)
+        tokens = self.tokens(context, query, cond, mask)  # the question about the whole is a token among them
         whole = context.x.mean(-2, keepdim=True).to(tokens.x.dtype)  # [B, C, 1, D]
         x = torch.where(query[..., :1] < 0, whole, tokens.x)
         return Tokens(self.head(x) / self.temperature, query)
