@@ -16,7 +16,7 @@ from torch import Tensor
 
 from modalities.image.decode import decode_jpeg, read_image, to_channels
 from modalities.image.transforms import centre_view, random_resized_crop, to_tensor
-from modalities.image.views import Looks
+from modalities.image.views import Look, Looks
 from worldjepa.data import Labels, Observations
 from worldjepa.data.files import Files
 from worldjepa.data.mapped import packed, unpacked
@@ -54,6 +54,8 @@ def checked_looks(views: Views | None) -> Looks | None:
     """
     if views is None or isinstance(views, Single):
         return None
+    if isinstance(views, Look):
+        return Looks([views])
     if not isinstance(views, Looks):
         raise UserError(f"{type(views).__name__} makes no views of images; choose views=none, vicreg or lejepa")
     return views

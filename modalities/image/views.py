@@ -28,7 +28,7 @@ Change = Callable[[Tensor], Tensor]
 
 @final
 @dataclass(frozen=True)
-class Look:
+class Look(Views):
     """How some views of an image are made: a random crop, then each change with a chance of its own, in this order.
 
     Args:
@@ -107,7 +107,7 @@ class Look:
 
 @final
 class Looks(Views):
-    """Views of images, by their looks: the first look's views come first.
+    """Views of images, by their looks: the first look's views come first. With one view it is an augmentation like any other.
 
     Views are cut from the whole image; the crops that a data source makes otherwise are not.
 
@@ -124,10 +124,12 @@ class Looks(Views):
         self.looks = list(looks)
         self.count = sum(look.count for look in looks)
 
-    def views(self, pixels: UInt8[Tensor, "C H W"], size: int, rng: torch.Generator) -> UInt8[Tensor, "V C size size"]:
-        """All views of one image."""
-        each = [look for look in self.looks for _ in range(look.count)]
-        return torch.stack([look.view(pixels, size, rng) for look in each])
+    def views(
+        self, pixels: UInt8[Tensor, "C H W"], size: int, rng: torch.Generator
+    ) -> UInt8[Tensor, "*views C {size} {size}"]:
+        """All views of one image, as `Observations.observe` gives them: several side by side, a single one as it is."""
+        each = [look.view(pixels, size, rng) for look in self.looks for _ in range(look.count)]
+        return torch.stack(each) if self.count > 1 else each[0]
 
 
 def kernel(size: int) -> int:

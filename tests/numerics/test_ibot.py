@@ -141,7 +141,7 @@ def test_its_parts_belong_together() -> None:
 
 def test_as_configured_it_hides_a_twentieth_to_a_half() -> None:
     sampler: MaskSampler = construct(OmegaConf.load(GROUPS["masks"]["ibot"]), MaskSampler)  # type: ignore[arg-type, type-abstract]
-    shares = [sampler(Grid(1, 14, 14), 4, rng(seed))[0].target.shape[-1] / 196 for seed in range(40)]
+    shares = [sampler(Grid(1, 14, 14), 4, rng(seed))[0].target.shape[-1] / 196 for seed in range(12)]
     assert min(shares) > 0.05
     assert max(shares) < 0.55
     assert max(shares) - min(shares) > 0.15

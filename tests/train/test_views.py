@@ -11,12 +11,14 @@ from configs.test_all import GROUPS
 from golden.regenerate import RUN, SMALL, TOY
 from omegaconf import OmegaConf
 
-from modalities.image.observations import ArrayObservations
+import worldjepa
+from modalities.image.observations import ArrayObservations, checked_looks
 from modalities.image.tokenizer import Patches
 from modalities.image.views import Look, Looks
 from train.toy import differing, losses, tensors
 from worldjepa.cli import main
-from worldjepa.data.views import Views
+from worldjepa.data.views import Single, Views
+from worldjepa.distillation import Prototypes
 from worldjepa.encoders import ViT
 from worldjepa.evaluate.judge import prediction
 from worldjepa.interfaces import Objective
@@ -42,17 +44,26 @@ def test_a_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     assert main([*words, "run.resume=auto"]) == 0
     assert differing(tensors(tmp_path, "step-00000004"), expected) == []
     assert losses(tmp_path) == told
+    loaded = worldjepa.load(tmp_path)
+    assert isinstance(loaded.predictor, Prototypes)
+    assert torch.equal(loaded.predictor.head.prototypes, expected["predictor.head.prototypes"])
+
+
+def test_a_run_whose_answers_are_pixels_loads_again(tmp_path: Path) -> None:
+    assert main(["train", *WORDS, "method=mae", "run.steps=1", f"run.out={tmp_path}"]) == 0
+    images, index = torch.zeros(1, 1, 32, 32, dtype=torch.uint8), torch.arange(20)[None]
+    assert worldjepa.load(tmp_path).predict(images, index[:, :12], index[:, None, 12:]).x.shape == (1, 1, 8, 4 * 4)
 
 
 @pytest.mark.parametrize("name", sorted(GROUPS["views"]))
 def test_every_option_of_views_makes_so_many(name: str) -> None:
     views: Views = construct(OmegaConf.load(GROUPS["views"][name]), Views)  # type: ignore[arg-type, type-abstract]
-    assert views.count == {"none": 1, "vicreg": 2, "ibot": 2, "lejepa": 4, "lejepa_multicrop": 8}[name]
-    if isinstance(views, Looks):
-        observations = ArrayObservations(pictures().numpy(), looks=views)
+    assert views.count == {"none": 1, "mae": 1, "vicreg": 2, "ibot": 2, "lejepa": 4, "lejepa_multicrop": 8}[name]
+    if not isinstance(views, Single):
+        observations = ArrayObservations(pictures().numpy(), looks=checked_looks(views))
         seen = observations.observe(0, torch.Generator().manual_seed(0))
         assert isinstance(seen, torch.Tensor)
-        assert seen.shape == (views.count, 1, 16, 16)
+        assert seen.shape == ((views.count, 1, 16, 16) if views.count > 1 else (1, 16, 16))
 
 
 def pictures() -> torch.Tensor:
