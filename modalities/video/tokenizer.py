@@ -102,7 +102,7 @@ class Tubelets(Tokenizer):
         t = 1 if still else _cells("number of frames", times[0], self.frames, "tubelets")
         return Grid(t, _cells("height", height, self.patch, "patches"), _cells("width", width, self.patch, "patches"))
 
-    def _clips(self, obs: Num[Tensor, "B C T H W"] | Num[Tensor, "B C H W"]) -> Float[Tensor, "B C T H W"]:
+    def _clips(self, obs: Num[Tensor, "B C T H W"] | Num[Tensor, "B C H W"]) -> Float[Tensor, "B C frames H W"]:
         """Normalised; an image is repeated until it fills a tubelet."""
         clips = self._normalised(obs[:, :, None] if obs.ndim == 4 else obs)
         return clips.expand(-1, -1, self.frames, -1, -1) if clips.shape[2] == 1 else clips
