@@ -69,6 +69,16 @@ class ViT(Encoder):
         """Where the position code wants the cells of the lattice to stand."""
         return self.positions.coordinates(self.grid(obs_shape))
 
+    @property
+    def piece_dim(self) -> int:
+        """The tokenizer's."""
+        return self.tokenizer.piece_dim
+
+    def pieces(self, obs: Tensor) -> Tokens:
+        """The tokenizer's, at the coordinates of the position code."""
+        tokens = self.tokenizer.pieces(obs)
+        return Tokens(tokens.x, self._everywhere(obs))
+
     def forward(self, obs: Tensor | Tokens, keep: Int[Tensor, "B C K"] | None = None) -> Tokens:
         """Encode all tokens, x `[B, N, D]`, or the kept ones of each context set on their own, x `[B, C, K, D]`."""
         tokens = self._tokens(obs, keep)
@@ -78,13 +88,14 @@ class ViT(Encoder):
         folded = self._encoded(Tokens(tokens.x.flatten(0, 1), tokens.pos.flatten(0, 1)))  # [B*C, K, D]
         return Tokens(folded.reshape(tokens.x.shape), tokens.pos)
 
-    def layers(self, obs: Tensor | Tokens, wanted: Sequence[int] | None = None) -> list[Tokens]:
-        """What the blocks make of a whole observation, each through the final norm."""
+    def layers(self, obs: Tensor | Tokens, wanted: Sequence[int] | None = None, normed: bool = True) -> list[Tokens]:
+        """What the blocks make of a whole observation, each through the final norm unless `normed` is false."""
         layers = which_layers(wanted, len(self.blocks))
         tokens = self._tokens(obs, None)
         rotation = self.positions.rotation(tokens.pos, self.dim // self.heads)
         outputs = self.blocks.each(self.positions.added(tokens), layers, rotation)
-        return [Tokens(self.norm(outputs[layer]), tokens.pos) for layer in layers]
+        norm = self.norm if normed else nn.Identity()
+        return [Tokens(norm(outputs[layer]), tokens.pos) for layer in layers]
 
     def stages(self) -> list[list[nn.Parameter]]:
         """Tokenizer and positions, each block, the final norm."""
@@ -99,8 +110,11 @@ class ViT(Encoder):
         if isinstance(obs, Tokens):
             return obs if keep is None else obs.select(keep)
         tokens: Tokens = self.tokenizer(obs) if keep is None else self.tokenizer.visible(obs, keep)
-        pos = self.positions.coordinates(self.grid(obs.shape[1:]), obs.device)  # [N, 3]
-        return Tokens(tokens.x, pos.expand(len(obs), -1, -1) if keep is None else pos[keep])
+        pos = self._everywhere(obs)  # [B, N, 3]
+        return Tokens(tokens.x, pos if keep is None else pos[0][keep])
+
+    def _everywhere(self, obs: Tensor) -> Float[Tensor, "B N 3"]:
+        return self.positions.coordinates(self.grid(obs.shape[1:]), obs.device).expand(len(obs), -1, -1)
 
     def _encoded(self, tokens: Tokens) -> Float[Tensor, "B N D"]:
         rotation = self.positions.rotation(tokens.pos, self.dim // self.heads)
@@ -187,15 +201,16 @@ class TimmViT(Encoder):
         x = self.model.norm(self.model.blocks(self.model.norm_pre(x)))
         return Tokens(x.view(tokens.x.shape), tokens.pos)
 
-    def layers(self, obs: Tensor | Tokens, wanted: Sequence[int] | None = None) -> list[Tokens]:
-        """What the blocks make of a whole observation, each through the final norm."""
+    def layers(self, obs: Tensor | Tokens, wanted: Sequence[int] | None = None, normed: bool = True) -> list[Tokens]:
+        """What the blocks make of a whole observation, each through the final norm unless `normed` is false."""
         layers = which_layers(wanted, len(self.model.blocks))
         tokens = self._embedded(obs)
         x, outputs = self.model.norm_pre(tokens.x), {}
+        norm = self.model.norm if normed else nn.Identity()
         for i, block in enumerate(self.model.blocks):
             x = block(x)
             if i in layers:
-                outputs[i] = self.model.norm(x)
+                outputs[i] = norm(x)
         return [Tokens(outputs[layer], tokens.pos) for layer in layers]
 
     def stages(self) -> list[list[nn.Parameter]]:

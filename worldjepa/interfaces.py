@@ -49,6 +49,21 @@ class Tokenizer(nn.Module, ABC):
             ValueError: the shape cannot be cut into whole tokens.
         """
 
+    @property
+    def piece_dim(self) -> int:
+        """Width of `pieces`, P."""
+        raise UserError(f"{type(self).__name__} does not say what its tokens are made of, which target=pixels asks for")
+
+    def pieces(self, obs: Tensor) -> Tokens:
+        """What each token is made of, before anything is learnt of it: the normalised values under it, x `[B, N, P]`.
+
+        By default a tokenizer does not say.
+
+        Raises:
+            UserError: it does not.
+        """
+        raise UserError(f"{type(self).__name__} does not say what its tokens are made of, which target=pixels asks for")
+
     def fit(self, obs: Tensor) -> None:
         """Take from a sample of the training data what must be known about them, such as their mean, and keep it in buffers.
 
@@ -73,6 +88,19 @@ class Encoder(nn.Module, ABC):
     def grid(self, obs_shape: Sequence[int]) -> Grid:
         """The lattice that the representations of an observation of this shape stand on."""
 
+    @property
+    def piece_dim(self) -> int:
+        """Width of `pieces`, P."""
+        raise UserError(f"{type(self).__name__} does not say what its tokens are made of, which target=pixels asks for")
+
+    def pieces(self, obs: Tensor) -> Tokens:
+        """See `Tokenizer.pieces`.
+
+        Raises:
+            UserError: the encoder does not say, the default.
+        """
+        raise UserError(f"{type(self).__name__} does not say what its tokens are made of, which target=pixels asks for")
+
     def loaded(self) -> Encoder:
         """The encoder that released weights go into: by default this one, of a wrapper the one that it wraps."""
         return self
@@ -81,14 +109,15 @@ class Encoder(nn.Module, ABC):
         """Where the representations of an observation of this shape stand: by default, the coordinates of the lattice."""
         return self.grid(obs_shape).pos()
 
-    def layers(self, obs: Tensor | Tokens, wanted: Sequence[int] | None = None) -> list[Tokens]:
+    def layers(self, obs: Tensor | Tokens, wanted: Sequence[int] | None = None, normed: bool = True) -> list[Tokens]:
         """What the layers make of a whole observation, x `[B, N, D]` each, from one pass; the last is what `forward` returns.
 
-        Layers before the last come through the final norm, where the encoder has one. By default an encoder is one layer.
+        By default an encoder is one layer.
 
         Args:
             obs: observations, or the tokens of the level below.
             wanted: which layers, from 0, or from -1 backwards; all by default.
+            normed: each layer comes through the final norm, where the encoder has one; otherwise none does.
 
         Raises:
             UserError: there is no such layer.
@@ -155,7 +184,16 @@ class TargetEncoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, obs: Tensor | Tokens, masks: list[Masks]) -> list[Tokens]:
-        """Return for each of the masks the answer, x `[B, M, Q, D']`, at the positions of its targets."""
+        """Return for each of the masks the answer, x `[B, M, Q, D']`, at the positions of its targets.
+
+        Answers to further questions may come before them, at positions of their own: the predictor is asked at the positions
+        of the answers.
+        """
+
+    @classmethod
+    def width(cls, encoder: Encoder) -> int:
+        """Width of the answers, D', where `encoder` is trained: by default that of its representations."""
+        return encoder.dim
 
     def update(self, encoder: Encoder, step: int) -> dict[str, float]:
         """Follow the encoder after optimiser step `step` (0-based); return numbers worth logging. By default: nothing."""

@@ -381,6 +381,19 @@ class Random(MaskSampler):
 
 
 @final
+class Whole(MaskSampler):
+    """Everything is seen, and one question is asked, for the whole: it stands at the first token, and nobody looks where.
+
+    For predictors that give one answer for all that is seen, such as `worldjepa.predictors.Projector`.
+    """
+
+    def __call__(self, grid: Grid, batch: int, rng: torch.Generator) -> list[Masks]:
+        """One `Masks` with context `[B, 1, N]` and target `[B, 1, 1]`."""
+        everything = torch.arange(grid.size).expand(batch, 1, -1)
+        return [Masks(everything, everything[..., :1])]
+
+
+@final
 class CrossBlock(MaskSampler):
     """Target blocks that take their rows, their columns or both along out of the context.
 

@@ -12,7 +12,22 @@ from torch import Tensor, nn
 
 from worldjepa.errors import UserError, unknown
 from worldjepa.interfaces import Objective
+from worldjepa.nn.ranks import gathered
 from worldjepa.types import Tokens
+
+
+def paired(pred: Tokens, target: Tokens) -> tuple[Tensor, Tensor]:
+    """The values of predictions and answers in float32.
+
+    Raises:
+        UserError: they are of different widths.
+    """
+    if pred.x.shape[-1] != target.x.shape[-1]:
+        raise UserError(
+            f"predictions are {pred.x.shape[-1]} wide and answers {target.x.shape[-1]}: this predictor, target and objective "
+            "do not go together; choose all of them by method="
+        )
+    return pred.x.float(), target.x.float()
 
 
 @final
@@ -35,7 +50,7 @@ class SmoothL1(Objective):
 
     def forward(self, pred: Tokens, target: Tokens, context: Tokens, cond: Tokens | None = None) -> dict[str, Tensor]:
         """Return `{"smooth_l1": scalar}`."""
-        loss = F.smooth_l1_loss(pred.x.float(), target.x.float(), beta=self.beta)
+        loss = F.smooth_l1_loss(*paired(pred, target), beta=self.beta)
         return {"smooth_l1": self.weight * loss}
 
 
@@ -55,7 +70,7 @@ class L1(Objective):
 
     def forward(self, pred: Tokens, target: Tokens, context: Tokens, cond: Tokens | None = None) -> dict[str, Tensor]:
         """Return `{"l1": scalar}`."""
-        return {"l1": self.weight * F.l1_loss(pred.x.float(), target.x.float())}
+        return {"l1": self.weight * F.l1_loss(*paired(pred, target))}
 
 
 @final
@@ -74,7 +89,7 @@ class MSE(Objective):
 
     def forward(self, pred: Tokens, target: Tokens, context: Tokens, cond: Tokens | None = None) -> dict[str, Tensor]:
         """Return `{"mse": scalar}`."""
-        return {"mse": self.weight * F.mse_loss(pred.x.float(), target.x.float())}
+        return {"mse": self.weight * F.mse_loss(*paired(pred, target))}
 
 
 @final
@@ -94,12 +109,41 @@ class Cosine(Objective):
 
     def forward(self, pred: Tokens, target: Tokens, context: Tokens, cond: Tokens | None = None) -> dict[str, Tensor]:
         """Return `{"cosine": scalar}`."""
-        apart = F.normalize(pred.x.float(), dim=-1) - F.normalize(target.x.float(), dim=-1)
+        ours, theirs = (F.normalize(x, dim=-1) for x in paired(pred, target))
+        apart = ours - theirs
         return {"cosine": self.weight * apart.square().sum(-1).mean()}
 
 
-Of = Literal["context", "answers"]
-"""Whose statistics a term looks at: mean-pooled contexts, or the answers' tokens, which must then carry a gradient."""
+@final
+class Invariance(Objective):
+    """Squared distance of the prediction for each view to the mean over a sample's views, mean over all elements.
+
+    For two views that is a quarter of their squared distance.
+
+    Args:
+        weight: factor of the term.
+
+    Source: LeJEPA (arXiv 2511.08544), section 5; with two views VICReg (arXiv 2105.04906), section 4.1.
+    """
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, pred: Tokens, target: Tokens, context: Tokens, cond: Tokens | None = None) -> dict[str, Tensor]:
+        """Return `{"invariance": scalar}`."""
+        if pred.x.shape[1] < 2:
+            raise UserError(
+                "this objective compares several views of an observation, but there is one: choose views=, such as "
+                "views=vicreg or views=lejepa"
+            )
+        z = pred.x.float()  # [B, V, Q, D]
+        return {"invariance": self.weight * (z - z.mean(1, keepdim=True)).square().mean()}
+
+
+Of = Literal["context", "answers", "predictions"]
+"""Whose statistics a term looks at: mean-pooled contexts; the answers' tokens, which must then carry a gradient; or the
+predictions, of each view by itself."""
 
 
 def check_of(of: str) -> None:
@@ -108,26 +152,34 @@ def check_of(of: str) -> None:
         raise unknown("objective.of", of, get_args(Of))
 
 
-def samples(of: Of, target: Tokens, context: Tokens) -> Float[Tensor, "N D"]:
-    """The samples that a term takes its statistics over."""
+def samples(of: Of, pred: Tokens, target: Tokens, context: Tokens) -> list[Float[Tensor, "N D"]]:
+    """The samples that a term takes its statistics over: a term is the mean over the sets of this list."""
     if of == "context":
-        return context.x.float().mean(-2).flatten(0, -2)  # [B*C, D]
+        return [context.x.float().mean(-2).flatten(0, -2)]  # [B*C, D]
+    if of == "predictions":
+        return [view.flatten(0, 1) for view in pred.x.float().unbind(1)]  # V times [B*Q, D]
     if torch.is_grad_enabled() and not target.x.requires_grad:
         raise UserError("objective.of=answers needs answers that carry a gradient: choose target=shared")
-    return target.x.float().flatten(0, -2)  # [B*M*Q, D]
+    return [target.x.float().flatten(0, -2)]  # [B*M*Q, D]
+
+
+def averaged(terms: Sequence[Tensor]) -> Tensor:
+    """The mean of scalar terms."""
+    return terms[0] if len(terms) == 1 else torch.stack(list(terms)).mean()
 
 
 @final
 class VarianceCovariance(Objective):
-    """The variance and covariance terms of VICReg on the mean-pooled context representations, or on the answers.
+    """The variance and covariance terms of VICReg on the mean-pooled context representations, the answers or the predictions.
 
     The variance term is the mean over features of `max(0, 1 - std)`, the covariance term the sum of the squared
-    off-diagonal covariances over the width. Statistics are over the samples of one forward pass.
+    off-diagonal covariances over the width. Statistics are over the samples of one forward pass of all processes.
 
     Args:
         variance: weight of the variance term.
         covariance: weight of the covariance term.
-        of: the samples: pooled `context`s, or the tokens of the `answers`.
+        of: the samples: pooled `context`s; the tokens of the `answers`; or the `predictions`, each view by itself, of which
+            the mean is taken.
 
     Source: VICReg (arXiv 2105.04906), section 4.1.
     """
@@ -141,10 +193,10 @@ class VarianceCovariance(Objective):
 
     def forward(self, pred: Tokens, target: Tokens, context: Tokens, cond: Tokens | None = None) -> dict[str, Tensor]:
         """Return `{"variance": scalar, "covariance": scalar}`."""
-        z = samples(self.of, target, context)
-        if z.shape[0] < 2:
+        views = [gathered(z) for z in samples(self.of, pred, target, context)]
+        if views[0].shape[0] < 2:
             raise UserError("variance and covariance need at least 2 samples in a forward pass; raise run.batch_size")
-        spread, overlap = variance_covariance(z)
+        spread, overlap = (averaged(part) for part in zip(*map(variance_covariance, views), strict=True))
         return {"variance": self.variance * spread, "covariance": self.covariance * overlap}
 
 

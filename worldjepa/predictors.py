@@ -12,6 +12,7 @@ from worldjepa.errors import UserError
 from worldjepa.interfaces import Predictor
 from worldjepa.nn.blocks import NORM_EPS, Transformer
 from worldjepa.nn.init import Scheme, initialise
+from worldjepa.nn.norm import BatchNorm
 from worldjepa.nn.positions import Positions, SinCos
 from worldjepa.types import Tokens
 
@@ -25,7 +26,7 @@ class MaskTokenViT(Predictor):
     instead of M times; answers can draw on one another's questions. Not what I-JEPA does, and up to half of a step cheaper.
 
     Args:
-        input_dim: width of the context and of the answers, D.
+        input_dim: width of the context, D.
         dim: width of the predictor.
         depth: number of blocks.
         heads: attention heads; must divide `dim`. The published models use as many as their encoder.
@@ -36,6 +37,7 @@ class MaskTokenViT(Predictor):
             last. V-JEPA has one for each mask.
         mask_std: standard deviation that they start with (I-JEPA .02, V-JEPA 0).
         joint: answer all target sets of a sample in one sequence.
+        out_dim: width of the answers; by default D.
 
     Source: I-JEPA (arXiv 2301.08243), `src/models/vision_transformer.py` of its repository; V-JEPA (arXiv 2404.08471).
     """
@@ -52,6 +54,7 @@ class MaskTokenViT(Predictor):
         mask_tokens: int = 1,
         mask_std: float = 0.02,
         joint: bool = False,
+        out_dim: int | None = None,
     ) -> None:
         super().__init__()
         if dim % heads:
@@ -69,7 +72,7 @@ class MaskTokenViT(Predictor):
         self.mask_token = nn.Parameter(torch.zeros(mask_tokens, 1, dim))
         self.predictor_blocks = Transformer(dim, depth, heads, mlp_ratio)
         self.predictor_norm = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.predictor_proj = nn.Linear(dim, input_dim)
+        self.predictor_proj = nn.Linear(dim, out_dim or input_dim)
         initialise(self, init)
         if mask_std:
             nn.init.trunc_normal_(self.mask_token, std=mask_std)
@@ -77,7 +80,7 @@ class MaskTokenViT(Predictor):
     def forward(
         self, context: Tokens, query: Float[Tensor, "B M Q 3"], cond: Tokens | None = None, mask: int = 0
     ) -> Tokens:
-        """Predict x `[B, M, Q, D]` at `query` from context x `[B, C, K, D]`, where C is 1 or M; with `joint`, 1.
+        """Predict x `[B, M, Q, D']` at `query` from context x `[B, C, K, D]`, where C is 1 or M; with `joint`, 1.
 
         Raises:
             UserError: `joint`, and several contexts.
@@ -107,3 +110,43 @@ class MaskTokenViT(Predictor):
 
     def _placed(self, x: Float[Tensor, "B S K P"], pos: Float[Tensor, "B S K 3"]) -> Tokens:
         return Tokens(self.positions.added(Tokens(x, pos)), pos)
+
+
+@final
+class Projector(Predictor):
+    """One answer for the whole, whatever is asked: the mean of what is seen, through layers with batch normalisation.
+
+    Each hidden layer is linear, normalised over the batch of all processes, and rectified; the last one is linear.
+
+    Args:
+        input_dim: width of the context, D.
+        dim: width of the answers.
+        hidden: width of the hidden layers.
+        depth: number of hidden layers.
+
+    Raises:
+        UserError: a number is not positive.
+
+    Source: the expander of VICReg (arXiv 2105.04906) and the projector of LeJEPA (arXiv 2511.08544).
+    """
+
+    def __init__(self, input_dim: int, dim: int = 512, hidden: int = 2048, depth: int = 2) -> None:
+        super().__init__()
+        if min(dim, hidden, depth) < 1:
+            raise UserError(
+                f"predictor.dim, hidden and depth must be at least 1: dim={dim}, hidden={hidden}, depth={depth}"
+            )
+        layers: list[nn.Module] = []
+        for width in [input_dim, *[hidden] * (depth - 1)]:
+            layers += [nn.Linear(width, hidden), BatchNorm(hidden), nn.ReLU()]
+        self.net = nn.Sequential(*layers, nn.Linear(hidden, dim))
+        initialise(self, "xavier")
+
+    def forward(
+        self, context: Tokens, query: Float[Tensor, "B M Q 3"], cond: Tokens | None = None, mask: int = 0
+    ) -> Tokens:
+        """Answer each set's questions alike, x `[B, M, Q, D']`, from its context."""
+        if cond is not None:
+            raise ValueError("Projector takes no condition; choose a predictor that does")
+        out = self.net(context.x.mean(-2))  # [B, C, D']
+        return Tokens(out.unsqueeze(2).expand(*query.shape[:3], -1), query)

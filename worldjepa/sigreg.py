@@ -8,11 +8,11 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributed.nn.functional import all_reduce
 
 from worldjepa.errors import UserError
 from worldjepa.interfaces import Objective
-from worldjepa.objectives import Of, check_of, samples
+from worldjepa.nn.ranks import mean_over_ranks, ranks
+from worldjepa.objectives import Of, averaged, check_of, samples
 from worldjepa.types import Tokens
 
 KNOTS = 17
@@ -36,7 +36,8 @@ class SIGReg(Objective):
     Args:
         weight: factor of the term.
         directions: how many are drawn.
-        of: the samples: pooled `context`s, or the tokens of the `answers`, which must then carry a gradient.
+        of: the samples: pooled `context`s; the tokens of the `answers`, which must then carry a gradient; or the
+            `predictions`, each view by itself, of which the mean is taken.
         count: multiply by the number of samples, as LeJEPA does.
 
     Source: LeJEPA (arXiv 2511.08544), section 4.
@@ -52,9 +53,9 @@ class SIGReg(Objective):
     def forward(self, pred: Tokens, target: Tokens, context: Tokens, cond: Tokens | None = None) -> dict[str, Tensor]:
         """Return `{"sigreg": scalar}`."""
         with torch.autocast(pred.x.device.type, enabled=False):
-            z = samples(self.of, target, context)
-            term = sigreg(z, self.directions)
-        number = len(z) * (dist.get_world_size() if _several() else 1)
+            views = samples(self.of, pred, target, context)
+            term = averaged([sigreg(z, self.directions) for z in views])
+        number = len(views[0]) * ranks()
         return {"sigreg": self.weight * term * (number if self.count else 1)}
 
 
@@ -62,29 +63,17 @@ def sigreg(z: Float[Tensor, "N D"], directions: int) -> Tensor:
     """The mean over directions of the Epps-Pulley statistic, without its factor N, of the samples of all processes."""
     # Rounded, so that sums are exact whatever their order: as many processes as there may be draw the same directions.
     seed = (COARSE * z.detach()).round().long().sum()
-    if _several():
+    if ranks() > 1:
         dist.all_reduce(seed)
     rng = torch.Generator().manual_seed(int(seed) & ((1 << 63) - 1))
     ways = torch.randn(z.shape[1], directions, generator=rng).to(z.device)
     projected = z @ (ways / ways.norm(dim=0))  # [N, S]
     t = torch.linspace(0, FARTHEST, KNOTS, device=z.device)
     angles = projected[..., None] * t  # [N, S, knots]
-    real, imaginary = _mean(angles.cos()), _mean(angles.sin())  # [S, knots]
+    real, imaginary = (mean_over_ranks(part.mean(0)) for part in (angles.cos(), angles.sin()))  # [S, knots]
     window = torch.exp(-0.5 * t.square())
     apart = (real - window).square() + imaginary.square()
     # The integrand is even: twice the half line, by the trapezoid rule.
     weights = torch.full_like(t, 2 * FARTHEST / (KNOTS - 1))
     weights[[0, -1]] /= 2
     return (apart * window * weights).sum(-1).mean()
-
-
-def _several() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
-def _mean(values: Float[Tensor, "N S knots"]) -> Float[Tensor, "S knots"]:
-    mean = values.mean(0)
-    if not _several():
-        return mean
-    reduced: Tensor = all_reduce(mean)  # type: ignore[no-untyped-call]
-    return reduced / dist.get_world_size()

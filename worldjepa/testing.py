@@ -228,6 +228,10 @@ def check_tokenizer(tokenizer: Tokenizer, *, obs: Tensor) -> None:
     subject.holds(tokens.x.is_floating_point(), "tokens are floating-point", f"x is {tokens.x.dtype}")
     expected = grid.pos(obs.device).expand(len(obs), -1, -1)
     subject.same([tokens.pos], [expected], "positions are the grid's, row by row", f"pos is not that of {grid}")
+    if type(tokenizer).pieces is not Tokenizer.pieces:
+        pieces = tokenizer.pieces(obs)
+        subject.shape(pieces.x, (len(obs), grid.size, tokenizer.piece_dim), "a piece for every token", "x")
+        subject.same([pieces.pos], [expected], "pieces stand where their tokens do", f"pos is not that of {grid}")
     alone = tokenizer(obs[:1]).x
     subject.close([tokens.x[:1]], [alone], "samples do not see one another", "a sample alone gives other tokens")
     subject.differ([tokens.x], [tokenizer(_other(obs)).x], "what is seen has influence", "another obs, the same tokens")
@@ -266,6 +270,8 @@ def check_encoder(
     chosen = Tokens(pos, pos).select(keep).pos
     subject.same([whole.pos, kept.pos], [pos, chosen], "tokens keep their positions", "pos is not that of the tokens")
 
+    if type(encoder).layers is not Encoder.layers:
+        _check_layers(subject, encoder, obs, whole)
     if footprint is None:
         grid = Grid(n) if isinstance(obs, Tokens) else encoder.grid(obs.shape[1:])
         footprint = _default_footprint(grid, values.shape[1:], isinstance(obs, Tokens))
@@ -370,6 +376,7 @@ def check_predictor(
     apart: bool = True,
     causal: bool = False,
     compiled: bool = True,
+    placed: bool = True,
 ) -> None:
     """Check the promises of a predictor.
 
@@ -383,6 +390,7 @@ def check_predictor(
         causal: nothing that is seen or done at a time or later changes what is answered for that time; contexts and questions
             are whole frames of the grid, at least 6, and begin with the first.
         compiled: also compare with the compiled predictor, which takes seconds.
+        placed: an answer depends on the position that it is asked for.
     """
     subject, predictor = Subject(predictor), _copied(predictor)
     parts = {id(parameter) for member in predictor.members() for parameter in member.parameters()}
@@ -405,7 +413,7 @@ def check_predictor(
     subject.shape(answer.x, (*query.shape[:3], out_dim or dim), "an answer to every question", "x")
     subject.same([answer.pos], [query], "answers stand where they were asked", "pos is not the query")
     if apart:
-        _check_sets_apart(subject, predictor, context, query, cond, answer.x)
+        _check_sets_apart(subject, predictor, context, query, cond, answer.x, placed)
         _check_one_context(subject, predictor, context, query, cond)
     else:
         elsewhere = torch.cat([query[..., :1, :].flip(1), query[..., 1:, :]], -2)
@@ -485,14 +493,23 @@ def _frames(grid: Grid, dim: int) -> tuple[Tokens, Tensor]:
 
 
 def _check_sets_apart(
-    subject: Subject, predictor: Predictor, context: Tokens, query: Tensor, cond: Tokens | None, before: Tensor
+    subject: Subject,
+    predictor: Predictor,
+    context: Tokens,
+    query: Tensor,
+    cond: Tokens | None,
+    before: Tensor,
+    placed: bool,
 ) -> None:
     promise = "target sets are answered apart"
     moved = torch.cat([query[:, :1], query[:, 1:].roll(1, -2)], 1)  # the second set asks for the same places, shifted
     moved[:, 1, 0] = context.pos[:, 1, 0]
     answer = predictor(context, moved, cond).x
     subject.close([before[:, 0]], [answer[:, 0]], promise, "other questions in one set change the answers of another")
-    subject.differ([before[:, 1]], [answer[:, 1]], "the position is the question", "other positions, the same answers")
+    if placed:
+        subject.differ(
+            [before[:, 1]], [answer[:, 1]], "the position is the question", "other positions, the same answers"
+        )
     x = torch.cat([context.x[:, :1], _other(context.x[:, 1:])], 1)
     answer = predictor(Tokens(x, context.pos), query, cond).x
     subject.close([before[:, 0]], [answer[:, 0]], promise, "the context of one set changes the answers of another")
@@ -503,7 +520,14 @@ def _check_sets_apart(
 
 
 def check_target(
-    target: TargetEncoder, *, encoder: Encoder, obs: Tensor, gradient: bool = False, moves: bool = True
+    target: TargetEncoder,
+    *,
+    encoder: Encoder,
+    obs: Tensor,
+    gradient: bool = False,
+    moves: bool = True,
+    further: int = 0,
+    blind: bool = False,
 ) -> None:
     """Check the promises of a target encoder.
 
@@ -513,6 +537,8 @@ def check_target(
         obs: observations `[B, ...]`.
         gradient: answers carry a gradient.
         moves: `update` changes the answers when the encoder has changed.
+        further: how many answers of each set come before those for the target tokens.
+        blind: answers hold nothing of the observation.
     """
     subject = Subject(target)
     target, encoder = copy.deepcopy((target, encoder))  # together: they may share weights
@@ -525,9 +551,15 @@ def check_target(
     subject.holds(len(answers) == len(masks), "one answer for each mask", f"{len(answers)} for {len(masks)} masks")
     pos = grid.pos(obs.device).expand(len(obs), -1, -1)
     for answer, mask in zip(answers, masks, strict=True):
-        subject.shape(answer.x, (*mask.target.shape, answer.x.shape[-1]), "an answer for every target token", "x")
+        count = (*mask.target.shape[:2], further + mask.target.shape[2])
+        subject.shape(answer.x, (*count, answer.x.shape[-1]), "an answer for every target token", "x")
         asked = Tokens(pos, pos).select(mask.target).pos
-        subject.same([answer.pos], [asked], "answers stand at the targets", "pos is not that of the target tokens")
+        subject.same(
+            [answer.pos[:, :, further:]],
+            [asked],
+            "answers stand at the targets",
+            "pos is not that of the target tokens",
+        )
         carries = answer.x.requires_grad
         told = "answers carry a gradient" if gradient else "answers carry no gradient"
         subject.holds(carries == gradient, told, f"requires_grad is {carries}")
@@ -535,12 +567,9 @@ def check_target(
     def run(module: TargetEncoder) -> list[Tensor]:
         return [answer.x for answer in module(obs, masks)]
 
-    subject.differ(
-        run(target),
-        [answer.x for answer in target(_other(obs), masks)],
-        "what is seen has influence",
-        "another obs, the same answers",
-    )
+    if not blind:
+        other = [answer.x for answer in target(_other(obs), masks)]
+        subject.differ(run(target), other, "what is seen has influence", "another obs, the same answers")
     _check_module(subject, target, run, gradient=gradient)
     _check_update(subject, target, encoder, run, moves)
     released = target.released(encoder)
@@ -648,8 +677,10 @@ def check_observations(observations: Observations, *, count: int = 8) -> None:
     subject.holds(len(kinds) == 1, "all samples come with a condition, or none", f"they are {names}")
     for index in indices:
         plain, seen = _observe(subject, observations, index), _observe(subject, observations, index, seed=index)
-        for view in (plain[0], seen[0]):
-            subject.shape(view, tuple(observations.shape), "observations have the set's shape", f"sample {index}")
+        several = (observations.views,) if observations.views > 1 else ()
+        for view, lead in ((plain[0], ()), (seen[0], several)):
+            shape = (*lead, *observations.shape)
+            subject.shape(view, shape, "observations have the set's shape", f"sample {index}")
             subject.holds(
                 view.dtype == dtype, "all observations have one dtype", f"sample {index} is {view.dtype}, not {dtype}"
             )

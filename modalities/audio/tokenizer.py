@@ -63,10 +63,20 @@ class Patches(Tokenizer):
             UserError: the shape cannot be cut into patches.
         """
         grid = self.grid(obs.shape[1:])
-        patches, _ = self.patch
-        spectrograms = self._spectrograms(obs)[:, :, : grid.t * patches]
-        normal = (spectrograms.float() - self.mean.float()) / self.std.float()
+        normal = self._normalised(obs, grid)
         x = self.proj(normal.to(self.proj.weight.dtype)).flatten(2).transpose(1, 2)  # [B, N, D]
+        return Tokens(x, grid.pos(obs.device).expand(len(obs), -1, -1))
+
+    @property
+    def piece_dim(self) -> int:
+        """The cells of a patch: frames times bands."""
+        return self.patch[0] * self.patch[1]
+
+    def pieces(self, obs: Float[Tensor, "B ..."]) -> Tokens:
+        """The normalised log-mel energies of each patch, frame by frame."""
+        grid, (high, wide) = self.grid(obs.shape[1:]), self.patch
+        cells = self._normalised(obs, grid)[:, 0].unflatten(1, (grid.t, high)).unflatten(3, (grid.h, wide))
+        x = cells.transpose(2, 3).reshape(len(obs), grid.size, self.piece_dim)
         return Tokens(x, grid.pos(obs.device).expand(len(obs), -1, -1))
 
     def grid(self, obs_shape: Sequence[int]) -> Grid:
@@ -96,6 +106,10 @@ class Patches(Tokenizer):
                 f"{frames - rest} and {frames - rest + high}"
             )
         return Grid(cells, self.front_end.bins // wide, 1)
+
+    def _normalised(self, obs: Float[Tensor, "B ..."], grid: Grid) -> Float[Tensor, "B 1 T F"]:
+        spectrograms = self._spectrograms(obs)[:, :, : grid.t * self.patch[0]]
+        return (spectrograms.float() - self.mean.float()) / self.std.float()
 
     def _spectrograms(self, obs: Float[Tensor, "B ..."]) -> Float[Tensor, "B 1 T F"]:
         return self.front_end(obs)[:, None] if obs.ndim == 2 else obs

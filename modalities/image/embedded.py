@@ -7,13 +7,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from modalities.image.observations import ArrayObservations, checked_view
+from modalities.image.observations import ArrayObservations, checked_looks, checked_view
 from modalities.image.patterns import PATTERNS, Images, draw_patterns
 from modalities.image.patterns import VERSION as PATTERNS_VERSION
 from modalities.image.shapes import BINS, HUES, MOST_OBJECTS, SHAPES, TEXTURES, draw_shapes, grey
 from modalities.image.shapes import VERSION as SHAPES_VERSION
+from modalities.image.views import Looks
 from worldjepa.data import DataSource, Labels, ProbeSplits
 from worldjepa.data.cache import Arrays, Key, cached, fingerprint
+from worldjepa.data.views import Views
 from worldjepa.errors import UserError
 
 PROBE_SIZES = {"train": 4_000, "val": 1_000, "test": 2_000}
@@ -36,6 +38,7 @@ class Patterns(DataSource):
         seed: decides every image.
         cache: where to keep the images, by default `$WORLDJEPA_HOME/datasets`.
         augment: `crop` for random crops, as real images get them; None for the images as they are.
+        views: how several views of an image are made for training, in place of that; the group `views` says.
 
     Raises:
         UserError: a value is out of its range.
@@ -50,12 +53,13 @@ class Patterns(DataSource):
         seed: int = 0,
         cache: str | None = None,
         augment: str | None = None,
+        views: Views | None = None,
     ):
         if noise < 0:
             raise UserError(f"noise must not be negative: {noise}")
         self.size, self.count, self.noise, self.seed = _check_size(size), _check_count(count), float(noise), int(seed)
         self.channels, self.cache = checked_view(size, channels, (0.3, 1.0)).channels, cache
-        self.crop_scale = _check_augment(augment)
+        self.crop_scale, self.looks = _check_augment(augment), checked_looks(views)
 
     def train(self) -> ArrayObservations:
         """The images to learn from."""
@@ -76,6 +80,7 @@ class Patterns(DataSource):
             self.channels,
             self.cache,
             self.crop_scale if split == "train" else None,
+            self.looks if split == "train" else None,
         )
 
 
@@ -94,6 +99,7 @@ class Shapes(DataSource):
         seed: decides every image.
         cache: where to keep the images, by default `$WORLDJEPA_HOME/datasets`.
         augment: `crop` for random crops, as real images get them; None for the images as they are.
+        views: how several views of an image are made for training, in place of that; the group `views` says.
 
     Raises:
         UserError: a value is out of its range.
@@ -108,10 +114,12 @@ class Shapes(DataSource):
         seed: int = 0,
         cache: str | None = None,
         augment: str | None = None,
+        views: Views | None = None,
     ):
         self.size, self.count, self.seed = _check_size(size), _check_count(count), int(seed)
         self.channels, self.cache = checked_view(size, channels, (0.3, 1.0)).channels, cache
         self.objects, self.crop_scale = _object_range(objects), _check_augment(augment)
+        self.looks = checked_looks(views)
 
     def train(self) -> ArrayObservations:
         """The images to learn from."""
@@ -147,6 +155,7 @@ class Shapes(DataSource):
             self.channels,
             self.cache,
             self.crop_scale if split == "train" else None,
+            self.looks if split == "train" else None,
         )
 
 
@@ -160,6 +169,7 @@ def _observations(
     channels: int,
     folder: str | None,
     crop_scale: tuple[float, float] | None,
+    looks: Looks | None,
 ) -> ArrayObservations:
     """One split of an embedded set, from the cache or drawn now.
 
@@ -173,6 +183,7 @@ def _observations(
         channels: channels of the observations.
         folder: where to keep them instead of the default place.
         crop_scale: range of the area of random crops; None for no augmentation.
+        looks: how several views are made, in place of one crop.
     """
     key = {"set": name, **settings, "split": split, "count": count}
 
@@ -184,7 +195,7 @@ def _observations(
     factors = {
         factor: Labels(np.array(arrays[f"label_{factor}"], np.int64), names) for factor, names in classes.items()
     }
-    return ArrayObservations(arrays["images"], factors, channels, crop_scale, fingerprint(key))
+    return ArrayObservations(arrays["images"], factors, channels, crop_scale, fingerprint(key), looks)
 
 
 def _check_size(size: int) -> int:

@@ -8,6 +8,7 @@ from typing import ClassVar
 from modalities.image.observations import KIND, ImageFiles, checked_view
 from worldjepa.data.folder import FolderSource
 from worldjepa.data.paths import Kind, PathTable
+from worldjepa.data.views import Views
 
 
 class Folder(FolderSource):
@@ -22,6 +23,7 @@ class Folder(FolderSource):
         crop_scale: range of the area of training crops, as a fraction of the image (I-JEPA, official configurations).
         seed: decides what is held out.
         max_bad_fraction: training stops when more than this share of the images it has seen cannot be read.
+        views: how several views of an image are made for training, in place of one crop; the group `views` says.
 
     Raises:
         UserError: there is no such folder or no image in it, or a number is out of its range.
@@ -38,9 +40,10 @@ class Folder(FolderSource):
         crop_scale: Sequence[float] = (0.3, 1.0),
         seed: int = 0,
         max_bad_fraction: float = 0.05,
+        views: Views | None = None,
     ):
         self.channels = channels
-        self.view = checked_view(size, channels, crop_scale)
+        self.view = checked_view(size, channels, crop_scale, views)
         super().__init__(root, holdout, seed, max_bad_fraction)
 
     def files(self, root: str, paths: PathTable) -> ImageFiles:

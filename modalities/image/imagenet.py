@@ -14,6 +14,7 @@ from worldjepa.data.files import check_share
 from worldjepa.data.labels import class_folders, label_by_folder, labelled, read_lines
 from worldjepa.data.paths import check_folder, scan
 from worldjepa.data.splits import probe_splits
+from worldjepa.data.views import Views
 from worldjepa.errors import UserError
 
 
@@ -34,6 +35,7 @@ class ImageNet(DataSource):
         crop_scale: range of the area of training crops, as a fraction of the image (I-JEPA, official configurations).
         seed: decides which images probes choose their settings on.
         max_bad_fraction: training stops when more than this share of the images it has seen cannot be read.
+        views: how several views of an image are made for training, in place of one crop; the group `views` says.
 
     Raises:
         UserError: the layout is another one, or the subset names images that are not there.
@@ -50,9 +52,10 @@ class ImageNet(DataSource):
         crop_scale: Sequence[float] = (0.3, 1.0),
         seed: int = 0,
         max_bad_fraction: float = 0.05,
+        views: Views | None = None,
     ):
         self.channels, self.seed, self.val_labels = channels, seed, val_labels
-        self.view = checked_view(size, channels, crop_scale)
+        self.view = checked_view(size, channels, crop_scale, views)
         self.max_bad_fraction = check_share(max_bad_fraction)
         self.root = check_folder(root)
         train = check_folder(os.path.join(self.root, "train"))

@@ -18,6 +18,7 @@ from worldjepa.data.files import check_share
 from worldjepa.data.labels import with_labels
 from worldjepa.data.paths import PathTable, check_folder, nearest_entry
 from worldjepa.data.splits import check_holdout, probe_splits, stratified
+from worldjepa.data.views import Views
 from worldjepa.errors import UserError, suggest
 
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -51,6 +52,7 @@ class Manifest(DataSource):
         crop_scale: range of the area of training crops, as a fraction of the image (I-JEPA, official configurations).
         seed: decides what is held out.
         max_bad_fraction: training stops when more than this share of the images it has seen cannot be read.
+        views: how several views of an image are made for training, in place of one crop; the group `views` says.
 
     Raises:
         UserError: the file, a column or an image is missing, or a split has an unknown name.
@@ -69,9 +71,10 @@ class Manifest(DataSource):
         crop_scale: Sequence[float] = (0.3, 1.0),
         seed: int = 0,
         max_bad_fraction: float = 0.05,
+        views: Views | None = None,
     ):
         self.channels, self.seed, self.holdout = channels, seed, check_holdout(holdout)
-        self.view = checked_view(size, channels, crop_scale)
+        self.view = checked_view(size, channels, crop_scale, views)
         self.max_bad_fraction = check_share(max_bad_fraction)
         self.root = check_folder(root or os.path.dirname(os.path.abspath(os.path.expanduser(path))))
         parts = read_manifest(path, self.root, image, label, split)

@@ -14,12 +14,14 @@ from numpy import ndarray
 from PIL import Image
 from torch import Tensor
 
-from modalities.image.decode import read_image
-from modalities.image.transforms import centre_view, random_resized_crop
+from modalities.image.decode import decode_jpeg, read_image, to_channels
+from modalities.image.transforms import centre_view, random_resized_crop, to_tensor
+from modalities.image.views import Look, Looks
 from worldjepa.data import Labels, Observations
 from worldjepa.data.files import Files
 from worldjepa.data.mapped import packed, unpacked
 from worldjepa.data.paths import Kind, PathTable
+from worldjepa.data.views import Single, Views
 from worldjepa.errors import UserError
 
 KIND = Kind("images", (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"))
@@ -35,9 +37,31 @@ class View(NamedTuple):
     """1 for grey, 3 for RGB."""
     crop_scale: tuple[float, float]
     """Range of the area of training crops, as a fraction of the image."""
+    looks: Looks | None = None
+    """How several views are made; None for one crop."""
+
+    @property
+    def count(self) -> int:
+        """How many views training sees."""
+        return 1 if self.looks is None else self.looks.count
 
 
-def checked_view(size: int, channels: int, crop_scale: Sequence[float]) -> View:
+def checked_looks(views: Views | None) -> Looks | None:
+    """How several views of images are made; None for one view, as the data make it.
+
+    Raises:
+        UserError: they are views of something else.
+    """
+    if views is None or isinstance(views, Single):
+        return None
+    if isinstance(views, Look):
+        return Looks([views])
+    if not isinstance(views, Looks):
+        raise UserError(f"{type(views).__name__} makes no views of images; choose views=none, vicreg or lejepa")
+    return views
+
+
+def checked_view(size: int, channels: int, crop_scale: Sequence[float], views: Views | None = None) -> View:
     """Build a view.
 
     Raises:
@@ -49,7 +73,7 @@ def checked_view(size: int, channels: int, crop_scale: Sequence[float]) -> View:
         raise UserError(f"channels must be 1 (grey) or 3 (RGB): {channels}")
     if len(crop_scale) != 2 or not 0 < crop_scale[0] <= crop_scale[1] <= 1:
         raise UserError(f"crop_scale must be two fractions, 0 < smallest <= largest <= 1: {list(crop_scale)}")
-    return View(int(size), int(channels), (float(crop_scale[0]), float(crop_scale[1])))
+    return View(int(size), int(channels), (float(crop_scale[0]), float(crop_scale[1])), checked_looks(views))
 
 
 class ImageFiles(Files):
@@ -65,10 +89,11 @@ class ImageFiles(Files):
     def __init__(self, root: str, paths: PathTable, view: View, factors: dict[str, Labels] | None = None):
         super().__init__(root, paths, factors)
         self.view = view
+        self.views = view.count
         self.shape = (view.channels, view.size, view.size)
 
-    def observe(self, index: int, rng: torch.Generator | None = None) -> UInt8[Tensor, "C H W"]:
-        """A random crop, or the evaluation view without `rng`.
+    def observe(self, index: int, rng: torch.Generator | None = None) -> UInt8[Tensor, "... C H W"]:
+        """A random crop or the several views that are asked for; the evaluation view without `rng`.
 
         Raises:
             Unreadable: the file cannot be decoded; the message names it.
@@ -89,6 +114,7 @@ class ArrayObservations(Observations):
         channels: channels of the observations; grey images can be repeated to 3.
         crop_scale: range of the area of random crops; without it, images are not augmented.
         fingerprint: identifies the images; by default computed from them.
+        looks: how several views are made, in place of one crop.
 
     Raises:
         UserError: the shape or the type of the images does not fit.
@@ -101,6 +127,7 @@ class ArrayObservations(Observations):
         channels: int | None = None,
         crop_scale: tuple[float, float] | None = None,
         fingerprint: str | None = None,
+        looks: Looks | None = None,
     ):
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
             raise UserError(
@@ -110,19 +137,22 @@ class ArrayObservations(Observations):
         channels = stored if channels is None else channels
         if stored not in (1, channels):
             raise UserError(f"images with {stored} channels cannot be shown with {channels}")
-        if crop_scale is not None and height != width:
+        if (crop_scale is not None or looks is not None) and height != width:
             raise UserError(f"random crops are square, the images are {height} x {width}")
-        self.images, self.factors, self.crop_scale = images, factors or {}, crop_scale
-        self.in_memory = crop_scale is None  # crops are worth a worker
+        self.images, self.factors, self.crop_scale, self.looks = images, factors or {}, crop_scale, looks
+        self.views = 1 if looks is None else looks.count
+        self.in_memory = crop_scale is None and looks is None  # crops are worth a worker
         self.shape = (channels, height, width)
         self._fingerprint = fingerprint
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def observe(self, index: int, rng: torch.Generator | None = None) -> UInt8[Tensor, "C H W"]:
-        """The image, or a random crop of it where crops are switched on and `rng` is given."""
+    def observe(self, index: int, rng: torch.Generator | None = None) -> UInt8[Tensor, "... C H W"]:
+        """The image; or, where `rng` is given, a random crop or the views that are switched on."""
         image = np.broadcast_to(self.images[index], self.shape)
+        if self.looks is not None and rng is not None:
+            return self.looks.views(torch.from_numpy(np.array(image)), self.shape[1], rng)
         if self.crop_scale is None or rng is None:
             return torch.from_numpy(np.array(image))
         channels, size, _ = self.shape
@@ -142,7 +172,11 @@ class ArrayObservations(Observations):
         self.__dict__.update(state, images=unpacked(state["images"]))
 
 
-def _look(image: Image.Image, view: View, rng: torch.Generator | None) -> UInt8[Tensor, "C H W"]:
+def _look(image: Image.Image, view: View, rng: torch.Generator | None) -> UInt8[Tensor, "... C H W"]:
     if rng is None:
         return centre_view(image, view.size, view.channels)
+    if view.looks is not None:
+        pixels = decode_jpeg(image, view.channels)  # once, for all views
+        pixels = to_tensor(to_channels(image, view.channels)) if pixels is None else pixels
+        return view.looks.views(pixels, view.size, rng)
     return random_resized_crop(image, view.size, view.channels, rng, view.crop_scale)

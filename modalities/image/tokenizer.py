@@ -80,6 +80,18 @@ class Patches(Tokenizer):
         x = F.linear(self._normalised(patches).flatten(1), self.proj.weight.flatten(1), self.proj.bias)
         return Tokens(x.view(b, s, k, self.dim), grid.pos(obs.device)[keep])
 
+    @property
+    def piece_dim(self) -> int:
+        """The pixels of a patch times the channels."""
+        return self.channels * self.patch**2
+
+    def pieces(self, obs: Num[Tensor, "B C H W"]) -> Tokens:
+        """The normalised pixels of each patch, x `[B, N, patch * patch * C]`: row by row, channels fastest."""
+        grid, p = self.grid(obs.shape[1:]), self.patch
+        cells = self._normalised(obs).unflatten(2, (grid.h, p)).unflatten(4, (grid.w, p))  # [B, C, h, p, w, p]
+        x = cells.permute(0, 2, 4, 3, 5, 1).reshape(len(obs), grid.size, self.piece_dim)
+        return Tokens(x, grid.pos(obs.device).expand(len(obs), -1, -1))
+
     def grid(self, obs_shape: Sequence[int]) -> Grid:
         """The lattice `(1, H / patch, W / patch)` for images of shape `(C, H, W)`.
 

@@ -169,13 +169,14 @@ class PerFrame(Encoder):
             return self._normed(Tokens(self.encoder(seen).x.reshape(*keep.shape, self.dim), pos[keep]))
         return self._normed(Tokens(self._parts(obs, rows, frames, cells), pos[keep]))
 
-    def layers(self, obs: Tensor | Tokens, wanted: Sequence[int] | None = None) -> list[Tokens]:
+    def layers(self, obs: Tensor | Tokens, wanted: Sequence[int] | None = None, normed: bool = True) -> list[Tokens]:
         """What the image encoder's layers make of all frames."""
         if isinstance(obs, Tokens):
             raise UserError("this encoder takes frames, not tokens")
         pos = self.grid(obs.shape[1:]).pos(obs.device).expand(len(obs), -1, -1)
-        layers = self.encoder.layers(obs.flatten(0, 1), wanted)
-        return [self._normed(Tokens(one.x.reshape(len(obs), -1, self.dim), pos)) for one in layers]
+        layers = self.encoder.layers(obs.flatten(0, 1), wanted, normed)
+        frames = [Tokens(one.x.reshape(len(obs), -1, self.dim), pos) for one in layers]
+        return [self._normed(one) for one in frames] if normed else frames
 
     def stages(self) -> list[list[nn.Parameter]]:
         """Those of the image encoder."""

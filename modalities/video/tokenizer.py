@@ -72,10 +72,19 @@ class Tubelets(Tokenizer):
             UserError: the clips are of another integer type, or do not divide into tubelets.
         """
         grid = self.grid(obs.shape[1:])
-        clips = self._normalised(obs[:, :, None] if obs.ndim == 4 else obs)
-        if clips.shape[2] == 1:
-            clips = clips.expand(-1, -1, self.frames, -1, -1)
-        x = self.proj(clips).flatten(2).transpose(1, 2)  # [B, N, D]
+        x = self.proj(self._clips(obs)).flatten(2).transpose(1, 2)  # [B, N, D]
+        return Tokens(x, grid.pos(obs.device).expand(len(obs), -1, -1))
+
+    @property
+    def piece_dim(self) -> int:
+        """The pixels of a tubelet times the channels."""
+        return self.channels * self.frames * self.patch**2
+
+    def pieces(self, obs: Num[Tensor, "B C T H W"] | Num[Tensor, "B C H W"]) -> Tokens:
+        """The normalised pixels of each tubelet, frame by frame and row by row, channels fastest."""
+        grid, p = self.grid(obs.shape[1:]), self.patch
+        cells = self._clips(obs).unflatten(2, (grid.t, self.frames)).unflatten(4, (grid.h, p)).unflatten(6, (grid.w, p))
+        x = cells.permute(0, 2, 4, 6, 3, 5, 7, 1).reshape(len(obs), grid.size, self.piece_dim)
         return Tokens(x, grid.pos(obs.device).expand(len(obs), -1, -1))
 
     def grid(self, obs_shape: Sequence[int]) -> Grid:
@@ -92,6 +101,11 @@ class Tubelets(Tokenizer):
         still = not times or times[0] == 1
         t = 1 if still else _cells("number of frames", times[0], self.frames, "tubelets")
         return Grid(t, _cells("height", height, self.patch, "patches"), _cells("width", width, self.patch, "patches"))
+
+    def _clips(self, obs: Num[Tensor, "B C T H W"] | Num[Tensor, "B C H W"]) -> Float[Tensor, "B C frames H W"]:
+        """Normalised; an image is repeated until it fills a tubelet."""
+        clips = self._normalised(obs[:, :, None] if obs.ndim == 4 else obs)
+        return clips.expand(-1, -1, self.frames, -1, -1) if clips.shape[2] == 1 else clips
 
     def _normalised(self, obs: Num[Tensor, "B C T H W"]) -> Float[Tensor, "B C T H W"]:
         if obs.is_floating_point():

@@ -50,6 +50,7 @@ OWN = {
     **{f"preset={name}": ["data.path={tmp}/list.csv"] for name in GROUPS["preset"] if name.startswith("vjepa")},
     **{f"data={name}": ["data.root={tmp}"] for name in ("sounds", "esc50", "urbansound8k", "speech_commands")},
     **{f"data={name}": ["data.root={tmp}"] for name in GROUPS["data"] if name.startswith("audioset")},
+    **{f"preset={name}": ["data.root={tmp}"] for name in ("mae_in1k_vitb16_ep800", "lejepa_imagenette_vits8")},
     **{f"preset={name}": ["data.root={tmp}"] for name in ("ajepa_as2m_vitb", "audiojepa_as_vitb", "m2d_as_vitb")},
 }
 """What options need besides their name."""

@@ -187,6 +187,22 @@ class ClassToken(Pixels):
         return Tokens(torch.cat([tokens.x[:, :1], tokens.x], 1), tokens.pos)
 
 
+@breaks("a piece for every token", obs=PIXELS)
+class NarrowPieces(Pixels):
+    piece_dim = 2
+
+    def pieces(self, obs: Tensor) -> Tokens:
+        return Tokens(obs.flatten(2).transpose(1, 2), self(obs).pos)
+
+
+@breaks("pieces stand where their tokens do", obs=PIXELS)
+class PiecesElsewhere(NarrowPieces):
+    piece_dim = 1
+
+    def pieces(self, obs: Tensor) -> Tokens:
+        return Tokens(super().pieces(obs).x, self(obs).pos + 1)
+
+
 @breaks("as wide as `dim`", obs=PIXELS)
 class WrongWidth(Pixels):
     def __init__(self) -> None:
@@ -298,26 +314,26 @@ class Mixing(Encoder):
 
 @breaks("every layer has all tokens, as wide as `dim`", obs=PIXELS)
 class HalfLayers(Mixing):
-    def layers(self, obs: Tensor | Tokens, wanted: Any = None) -> list[Tokens]:
+    def layers(self, obs: Tensor | Tokens, wanted: Any = None, normed: bool = True) -> list[Tokens]:
         return [Tokens(one.x[..., :4], one.pos) for one in super().layers(obs, wanted)]
 
 
 @breaks("the last layer is what `forward` returns", obs=PIXELS)
 class OtherLast(Mixing):
-    def layers(self, obs: Tensor | Tokens, wanted: Any = None) -> list[Tokens]:
+    def layers(self, obs: Tensor | Tokens, wanted: Any = None, normed: bool = True) -> list[Tokens]:
         return [Tokens(2 * one.x, one.pos) for one in super().layers(obs, wanted)]
 
 
 @breaks("`wanted` chooses layers", obs=PIXELS)
 class AllLayers(Mixing):
-    def layers(self, obs: Tensor | Tokens, wanted: Any = None) -> list[Tokens]:
+    def layers(self, obs: Tensor | Tokens, wanted: Any = None, normed: bool = True) -> list[Tokens]:
         last = super().layers(obs)[0]
         return [Tokens(2 * last.x, last.pos), last]
 
 
 @breaks("a layer that is not there is refused", obs=PIXELS)
 class AnyLayer(Mixing):
-    def layers(self, obs: Tensor | Tokens, wanted: Any = None) -> list[Tokens]:
+    def layers(self, obs: Tensor | Tokens, wanted: Any = None, normed: bool = True) -> list[Tokens]:
         return [self(obs) for _ in wanted or [0]]
 
 
@@ -651,6 +667,11 @@ class Noise(Observations):
 
     def fingerprint(self) -> str:
         return f"noise from {self.start}"
+
+
+@breaks("observations have the set's shape")
+class OneViewOfTwo(Noise):
+    views = 2
 
 
 @breaks("leaves global generators alone")

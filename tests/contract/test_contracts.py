@@ -28,6 +28,7 @@ from modalities.image import embedded
 from modalities.image.data import Folder, ImageNet, Manifest, Patterns, Shapes
 from modalities.image.observations import ArrayObservations, ImageFiles
 from modalities.image.tokenizer import Patches
+from modalities.image.views import Look, Looks
 from modalities.trajectory import embedded as rooms_embedded
 from modalities.trajectory.data import EpisodeFolder, Recorded, Rooms
 from modalities.trajectory.embedded import Stills
@@ -43,22 +44,25 @@ from modalities.video.observations import SeveralClips, VideoFiles
 from modalities.video.tokenizer import Tubelets
 from worldjepa.boxes import BoxUnion, Several
 from worldjepa.causal import CausalViT
+from worldjepa.convolutions import ConvDecoder
+from worldjepa.distillation import CrossEntropy, Prototypes, Teacher
 from worldjepa.encoders import TimmViT, ViT
 from worldjepa.ensemble import EnsembleMLP
 from worldjepa.future import Future
 from worldjepa.interfaces import Encoder
+from worldjepa.kept import KeptBlocks
 from worldjepa.levels import OwnLatent, SameLatent
-from worldjepa.masks import CrossBlock, Curriculum, MultiBlock, MultiBlockOfficial, Random
+from worldjepa.masks import CrossBlock, Curriculum, MultiBlock, MultiBlockOfficial, Random, Whole
 from worldjepa.nn.actions import ActionSpec
 from worldjepa.nn.positions import SinCos, Table
 from worldjepa.nn.rotary import Rotary
 from worldjepa.nn.states import StateSpec
 from worldjepa.nn.volume import Volume
-from worldjepa.objectives import L1, MSE, Cosine, SmoothL1, Sum, VarianceCovariance
+from worldjepa.objectives import L1, MSE, Cosine, Invariance, SmoothL1, Sum, VarianceCovariance
 from worldjepa.over_time import InverseDynamics, TimeSimilarity
-from worldjepa.predictors import MaskTokenViT
+from worldjepa.predictors import MaskTokenViT, Projector
 from worldjepa.sigreg import SIGReg
-from worldjepa.targets import EMA, Frozen, Shared
+from worldjepa.targets import EMA, Frozen, Mutual, Pixels, Shared, TopLayers
 from worldjepa.testing import CHECKS, check
 from worldjepa.types import Grid, Tokens
 from worldjepa.vectors import Recurrent, ResidualMLP
@@ -84,6 +88,13 @@ def vivit(tiled: bool = False) -> ViT:
     return ViT(Tubelets(4, 24), dim=24, depth=2, heads=2, positions=Rotary("thw", tiled))
 
 
+def student() -> Prototypes:
+    return Prototypes(16, 12, 1, 2, prototypes=10, hidden=12, bottleneck=6)
+
+
+LOOKS = Looks([Look(blur=1.0), Look(count=2, crop_scale=(0.1, 0.3), solarise=0.5)])
+
+
 def pictures(root: Path, *names: str) -> None:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -91,9 +102,9 @@ def pictures(root: Path, *names: str) -> None:
         Image.fromarray(pixels.to(torch.uint8).numpy()).save(root / name)
 
 
-def folder(root: Path) -> Folder:
+def folder(root: Path, **settings: Any) -> Folder:
     pictures(root, *(f"{kind}/{i}.png" for kind in "ab" for i in range(8)))
-    return Folder(str(root), size=8)
+    return Folder(str(root), size=8, **settings)
 
 
 def imagenet(root: Path) -> ImageNet:
@@ -272,6 +283,11 @@ CASES: dict[type, list[Case]] = {
         Case(lambda _: Random(0.9), {"batch": 2}),
         Case(lambda _: Random([0.3, 0.7]), {"batch": 3}),
     ],
+    Whole: [Case(lambda _: Whole(), {"grids": GRIDS, "random": False, "disjoint": False})],
+    KeptBlocks: [
+        Case(lambda _: KeptBlocks(), {"grids": GRIDS}),
+        Case(lambda _: KeptBlocks(0.5, 4, 1), {"batch": 7}),
+    ],
     CrossBlock: [
         Case(lambda _: CrossBlock(min_context=4), {"grids": GRIDS}),
         Case(lambda _: CrossBlock(2, (0.1, 0.2), (1.0, 2.0), 6), {"batch": 7}),
@@ -371,6 +387,15 @@ CASES: dict[type, list[Case]] = {
             {"dim": 4, **STEPS, "cond": acting(2, 5, 9), "grid": Grid(6, 2, 2), "compiled": False},
         ),
     ],
+    Projector: [Case(lambda _: Projector(4, 5, 12, 2), {"dim": 4, "out_dim": 5, "placed": False})],
+    ConvDecoder: [
+        Case(lambda _: ConvDecoder(4, 12, 2, groups=3), {"dim": 4}),
+        Case(
+            lambda _: ConvDecoder(4, 12, 1, 5, 1, "thw", "xavier"),
+            {"dim": 4, "grid": Grid(3, 3, 2), "compiled": False},
+        ),
+    ],
+    Prototypes: [Case(lambda _: student(), {"dim": 16, "out_dim": 10})],
     TimmViT: [Case(lambda _: TimmViT("test_vit", image_size=32), {"obs": bytes_like(2, 3, 32, 32)})],
     MaskTokenViT: [
         Case(lambda _: MaskTokenViT(16, dim=12, depth=2, heads=3), {"dim": 16}),
@@ -384,6 +409,7 @@ CASES: dict[type, list[Case]] = {
             {"dim": 8, "grid": Grid(3, 3, 2), "compiled": False},
         ),
         Case(lambda _: MaskTokenViT(8, 12, 2, 2, joint=True), {"dim": 8, "apart": False, "compiled": False}),
+        Case(lambda _: MaskTokenViT(8, 12, 1, 2, out_dim=5), {"dim": 8, "out_dim": 5, "compiled": False}),
     ],
     EMA: [
         Case(lambda _: EMA(vit(), steps=10, start=0.5), {"encoder": vit(), "obs": bytes_like(2, 3, 12, 8)}),
@@ -401,6 +427,22 @@ CASES: dict[type, list[Case]] = {
         ),
     ],
     Frozen: [Case(lambda _: Frozen(vit()), {"encoder": vit(), "obs": bytes_like(2, 3, 8, 8), **STAYS})],
+    TopLayers: [
+        Case(lambda _: TopLayers(vit(), 10, 0.5, share=0.5), {"encoder": vit(), "obs": bytes_like(2, 3, 12, 8)}),
+    ],
+    Pixels: [
+        Case(lambda _: Pixels(vit()), {"encoder": vit(), "obs": bytes_like(2, 3, 12, 8), **STAYS}),
+        Case(lambda _: Pixels(vit(), False), {"encoder": vit(), "obs": bytes_like(2, 3, 12, 8), **STAYS}),
+    ],
+    Mutual: [Case(lambda _: Mutual(vit()), {"encoder": vit(), "obs": bytes_like(2, 3, 12, 8), "blind": True, **STAYS})],
+    Teacher: [
+        Case(
+            lambda _: Teacher(vit(), student(), 10, 0.5),
+            {"encoder": vit(), "obs": bytes_like(2, 3, 12, 8), "further": 1},
+        )
+    ],
+    CrossEntropy: [Case(lambda _: CrossEntropy())],
+    Invariance: [Case(lambda _: Invariance(weight=0.5))],
     L1: [Case(lambda _: L1(weight=2.0), {"zero": True})],
     SmoothL1: [Case(lambda _: SmoothL1(beta=0.5, weight=2.0), {"zero": True})],
     MSE: [Case(lambda _: MSE(weight=0.5), {"zero": True})],
@@ -408,9 +450,11 @@ CASES: dict[type, list[Case]] = {
     VarianceCovariance: [
         Case(lambda _: VarianceCovariance(), {"gradient": "context"}),
         Case(lambda _: VarianceCovariance(of="answers"), {"gradient": "target"}),
+        Case(lambda _: VarianceCovariance(of="predictions"), {"gradient": "pred"}),
     ],
     SIGReg: [
         Case(lambda _: SIGReg(directions=16), {"gradient": "target"}),
+        Case(lambda _: SIGReg(directions=16, of="predictions"), {"gradient": "pred"}),
         Case(lambda _: SIGReg(directions=16, of="context", count=True), {"gradient": "context"}),
     ],
     InverseDynamics: [Case(lambda _: InverseDynamics(4, ActionSpec(2)), {**OVER_TIME, "gradient": "target"})],
@@ -422,8 +466,9 @@ CASES: dict[type, list[Case]] = {
     ArrayObservations: [
         Case(lambda _: ArrayObservations(bytes_like(5, 1, 8, 8).numpy(), channels=3)),
         Case(lambda _: ArrayObservations(bytes_like(5, 3, 8, 8).numpy(), crop_scale=(0.3, 1.0))),
+        Case(lambda _: ArrayObservations(bytes_like(5, 3, 8, 8).numpy(), looks=LOOKS)),
     ],
-    ImageFiles: [Case(lambda root: folder(root).train())],
+    ImageFiles: [Case(lambda root: folder(root).train()), Case(lambda root: folder(root, views=LOOKS).train())],
     VideoFiles: [Case(lambda root: videos(root).train())],
     SeveralClips: [Case(lambda root: videos(root, clips=2).train())],
     Clips: [Case(lambda root: moving(root).train())],

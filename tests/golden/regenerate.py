@@ -60,8 +60,18 @@ TOY = {
 ACTING = ("world_frozen", "world_sigreg", "world_vicreg", "vjepa2_ac")
 """The methods that need actions: they are tried with trajectories, and the others with all else."""
 
-MASKS = {"ijepa": ["masks.min_context=4"], "ijepa_vicreg": ["masks.min_context=4"]}
-"""For each method, what makes its masks fit small grids."""
+VIEWED = ("ibot", "lejepa", "vicreg")
+"""The methods that need several views of an observation: they are tried with images alone."""
+
+SMALL = {
+    "ijepa": ["masks.min_context=4"],
+    "ijepa_vicreg": ["masks.min_context=4"],
+    "data2vec2": ["predictor.groups=4", "masks.contexts=2"],
+    "vicreg": ["predictor.hidden=32", "predictor.dim=32"],
+    "lejepa": ["predictor.hidden=32", "objective.parts.1.directions=32"],
+    "ibot": ["predictor.hidden=32", "predictor.bottleneck=16", "predictor.prototypes=64"],
+}
+"""For each method, what makes its masks fit small grids, and what makes its own parts small."""
 
 INSTEAD = {
     "vjepa2_ac": [
@@ -83,8 +93,15 @@ def cases() -> list[str]:
     methods, modalities = (
         sorted(file.stem for file in (CONFIGS / group).glob("*.yaml")) for group in ("method", "modality")
     )
-    fits = [(m, n) for m in methods for n in modalities if (m in ACTING) == (n == "trajectory")]
+    fits = [(m, n) for m in methods for n in modalities if n in takes(m, modalities)]
     return [f"{method}-{modality}" for method, modality in fits]
+
+
+def takes(method: str, modalities: list[str]) -> list[str]:
+    """The modalities that a method fits."""
+    if method in VIEWED:
+        return ["image"]
+    return [name for name in modalities if (method in ACTING) == (name == "trajectory")]
 
 
 def losses(case: str, out: Path) -> list[float]:
@@ -98,7 +115,7 @@ def losses(case: str, out: Path) -> list[float]:
     method, _, modality = case.rpartition("-")
     if modality not in TOY:
         raise RuntimeError(f"add the words that make a run of modality={modality} small to TOY in {__file__}")
-    small = [*INSTEAD.get(method, TOY[modality]), *MASKS.get(method, [])]
+    small = [*INSTEAD.get(method, TOY[modality]), *SMALL.get(method, [])]
     words = [f"modality={modality}", *RUN, f"method={method}", *small, f"run.out={out}"]
     if main(["train", *words]) != 0:
         raise RuntimeError(f"the run {case} failed")

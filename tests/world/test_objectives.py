@@ -12,6 +12,7 @@ from torch import nn
 
 from worldjepa.errors import UserError
 from worldjepa.nn.actions import ActionSpec
+from worldjepa.nn.norm import BatchNorm
 from worldjepa.objectives import VarianceCovariance
 from worldjepa.over_time import InverseDynamics, TimeSimilarity
 from worldjepa.sigreg import SIGReg, sigreg
@@ -70,15 +71,37 @@ def in_two(rank: int, folder: str) -> None:
     with torch.no_grad():
         layer.weight.copy_(gaussian(3, 4, 5))
         layer.bias.zero_()
-    term = sigreg(layer(gaussian(20, 4)[10 * rank : 10 * rank + 10]), 16)
+    mine = slice(10 * rank, 10 * rank + 10)
+    term = sigreg(layer(gaussian(20, 4)[mine]), 16)
     term.backward()  # type: ignore[no-untyped-call]
     assert layer.weight.grad is not None
     dist.all_reduce(layer.weight.grad)
-    torch.save({"term": term.detach(), "gradient": layer.weight.grad / 2}, f"{folder}/{rank}.pt")
+    found = of_views(mine)
+    dist.all_reduce(found["view_gradient"])
+    found["view_gradient"] /= 2
+    if rank == 0:  # one process alone may measure: nobody is waited for
+        with torch.no_grad():
+            sigreg(gaussian(20, 4), 16)
+            of_views(mine, teach=False)
+    torch.save({**found, "term": term.detach(), "gradient": layer.weight.grad / 2}, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
-def test_sigreg_of_two_processes_is_that_of_all_samples(tmp_path: Path) -> None:
+def of_views(rows: slice, teach: bool = True) -> dict[str, torch.Tensor]:
+    """VICReg's terms on batch-normalised views of some rows, a gradient, and what the normalisation remembers."""
+    norm = BatchNorm(5)
+    norm.weight.data = gaussian(5, 1, 3)[:, 0]
+    z = norm(gaussian(40, 5).view(20, 2, 5)[rows]).tanh()
+    tokens = Tokens(z[:, :, None], torch.zeros(*z.shape[:2], 1, 3))
+    terms = VarianceCovariance(1.0, 1.0, of="predictions")(tokens, tokens, tokens)
+    if teach:
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+    gradient = torch.zeros(5) if norm.weight.grad is None else norm.weight.grad
+    terms = {name: value.detach() for name, value in terms.items()}
+    return {**terms, "view_gradient": gradient, "mean": norm.mean, "var": norm.var}
+
+
+def test_statistics_of_two_processes_are_those_of_all_samples(tmp_path: Path) -> None:
     mp.spawn(in_two, (str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call]
     weight = gaussian(3, 4, 5).requires_grad_()
     term = sigreg(gaussian(20, 4) @ weight.T, 16)
@@ -87,6 +110,8 @@ def test_sigreg_of_two_processes_is_that_of_all_samples(tmp_path: Path) -> None:
     for part in parts:
         assert torch.allclose(part["term"], term, atol=1e-5)
         assert torch.allclose(part["gradient"], weight.grad, atol=1e-5)
+        for name, value in of_views(slice(0, 20)).items():
+            assert torch.allclose(part[name], value, rtol=1e-4, atol=1e-5), name
 
 
 def test_inverse_dynamics_pairs_frames_with_the_action_between_them() -> None:

@@ -222,17 +222,18 @@ class _Composition:
         """Refuse a method that is for other modalities than the one that is chosen."""
         method, modality = options.get("method"), options.get("modality") or ""
         takes = self.usual.get(modality, Usual()).methods
-        owners = [name for name, usual in self.usual.items() if method in usual.methods]
-        if method is None or (method in takes if takes else not owners):
+        owners = [name for name, usual in self.usual.items() if method in (*usual.methods, *usual.also)]
+        if method is None or (method in takes if takes else not owners or modality in owners):
             return
         fits = owners or [name for name, usual in self.usual.items() if not usual.methods]
-        near = takes or [name for name in self.groups["method"] if not self._owned(name)]
+        also = self.usual.get(modality, Usual()).also
+        near = takes or [name for name in self.groups["method"] if name in also or not self._owned(name)]
         raise UserError(
             f"method={method} is for modality={' or '.join(fits)}; modality={modality} takes method={', '.join(near)}"
         )
 
     def _owned(self, method: str) -> bool:
-        return any(method in usual.methods for usual in self.usual.values())
+        return any(method in (*usual.methods, *usual.also) for usual in self.usual.values())
 
     def _of_another_modality(self, options: Mapping[str, str | None]) -> UserError | None:
         """The reason why references lead nowhere, where the data are those of another modality."""
@@ -306,7 +307,7 @@ def last_wins(values: Sequence[Override]) -> list[Override]:
 def _belonging(usual: Usual, group: str) -> tuple[str | None, ...]:
     """The options of `data`, `preset` or `method` that are a modality's."""
     if group == "method":
-        return usual.methods
+        return (*usual.methods, *usual.also)
     return (*usual.embedded, *usual.own) if group == "data" else (usual.preset, usual.own_preset)
 
 

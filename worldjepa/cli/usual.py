@@ -28,6 +28,8 @@ class Usual:
     """The options of `data` that read what the user brings; the first that takes the keys given is chosen."""
     methods: tuple[str, ...] = ()
     """The methods that are for this modality alone, and the only ones that it takes; none where it takes what others take."""
+    also: tuple[str, ...] = ()
+    """The methods that are for this modality alone, beside those that it takes like others."""
 
 
 def read_usual(files: Mapping[str, Path]) -> dict[str, Usual]:
@@ -58,7 +60,7 @@ def _read(file: Path) -> Usual:
     for name, value in node.items():
         if name not in names:
             raise unknown(f"key of '{KEY}' in {file}", str(name), names)
-        listed = name in ("embedded", "own", "methods")
+        listed = name in ("embedded", "own", "methods", "also")
         if listed != isinstance(value, list) or not all(isinstance(one, str) for one in (value if listed else [value])):
             raise UserError(f"{file}: {KEY}.{name} must be {'a list of names' if listed else 'a name'}")
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in node.items()}

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 PARTS = ("modality", "data", "arch", "masks", "predictor", "target", "objective")
 """The groups that a model and its data are built from."""
 
-SHARED = ("positions", "levels")
+SHARED = ("positions", "levels", "views")
 """Groups that others refer to or that add to a model; a composition whose parts need none can do without."""
 
-BUILDER = frozenset({"encoder", "tokenizer", "dim", "heads", "steps", "grid", "input_dim", "acting"})
+BUILDER = frozenset({"encoder", "tokenizer", "dim", "heads", "steps", "grid", "input_dim", "acting", "predictor"})
 """Constructor arguments that the builder fills in from the other parts, so that no file need list them."""
 
 _TOP = frozenset({"seed", *PARTS, *SHARED, *SETTINGS})

@@ -30,6 +30,8 @@ class Observations(ABC):
 
     shape: tuple[int, ...]
     factors: dict[str, Labels]
+    views: int = 1
+    """How many views of a sample `observe` gives where it is handed a generator; several come as `[V, *shape]`."""
     in_memory: bool = False
     """Observing costs less than a trip to a worker process; then training loads without workers by default."""
 
@@ -40,6 +42,8 @@ class Observations(ABC):
     @abstractmethod
     def observe(self, index: int, rng: torch.Generator | None = None) -> View:
         """Return one observation: augmented, all randomness taken from `rng`, or the plain evaluation view without `rng`.
+
+        Where `views` is more than 1, `rng` brings so many augmented ones, `[V, *shape]`; the plain view stays one, `[*shape]`.
 
         uint8 observations are normalised by the tokenizer; floating-point ones are taken as they are. Data with actions
         return a `worldjepa.data.views.Conditioned`, all of them or none.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -23,6 +24,23 @@ class Conditioned(NamedTuple):
 
 View = Tensor | Conditioned
 """What `Observations.observe` returns."""
+
+
+class Views(ABC):
+    """What training sees of an observation: how many views of it, and how they are made. A modality has classes of its own.
+
+    A data source that can make several takes them as `views`, and shows `count` of them side by side, `[V, *shape]`.
+    """
+
+    count: int
+    """How many, V."""
+
+
+@final
+class Single(Views):
+    """One view of each observation, as the data source makes it."""
+
+    count = 1
 
 
 def stacked(views: Sequence[View]) -> Batch:

@@ -42,13 +42,21 @@ class Batch(NamedTuple):
     cond: Tokens | None = None
 
 
-def batches(observations: Observations, indices: list[int], size: int) -> Iterator[Batch]:
-    """The evaluation views of the observations at `indices`; those that cannot be read are left out."""
+def batches(
+    observations: Observations,
+    indices: list[int],
+    size: int,
+    rng: Callable[[int], torch.Generator] | None = None,
+) -> Iterator[Batch]:
+    """The evaluation views of the observations at `indices`; those that cannot be read are left out.
+
+    With `rng` it is the training views, each observation's with the generator that `rng` gives for its index.
+    """
     for start in range(0, len(indices), size):
         views, kept = [], []
         for index in indices[start : start + size]:
             try:
-                views.append(observations.observe(index))
+                views.append(observations.observe(index, None if rng is None else rng(index)))
             except Unreadable:
                 continue  # the caller sees by the indices which are missing
             kept.append(index)

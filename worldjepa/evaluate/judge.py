@@ -16,8 +16,8 @@ from worldjepa.evaluate.metrics import feature_std, rankme
 from worldjepa.evaluate.probes import accuracy, knn, logistic
 from worldjepa.evaluate.settings import ProbeSettings
 from worldjepa.interfaces import Encoder
-from worldjepa.jepa import JEPA
-from worldjepa.types import Masks, Tokens
+from worldjepa.jepa import JEPA, apart, together
+from worldjepa.types import Batch, Masks, Tokens
 
 Scores = dict[str, float]
 """Numbers by metric name: `eval/linear_top1`, `eval/knn_top1`, `eval/FACTOR/linear_top1`, `collapse/rankme`, …"""
@@ -123,13 +123,18 @@ def prediction(model: JEPA, obs: Tensor, masks: list[Masks], cond: Tokens | None
 
     Returns:
         `eval/prediction_loss`, `eval/mean_baseline_loss` and their ratio `eval/prediction_ratio`; a ratio of 1 means that the
-        predictor knows nothing about where and what it was asked.
+        predictor knows nothing about where and what it was asked. Nothing where there are no answers, as between views.
     """
     predicted, baseline = 0.0, 0.0
-    for number, (mask, answer) in enumerate(zip(masks, model.target(obs, masks), strict=True)):
-        context = model.encoder(obs, keep=mask.context)
+    batch = apart(Batch(obs, masks, cond), model.views)
+    for number, (mask, found) in enumerate(zip(batch.masks, model.target(batch.obs, batch.masks), strict=True)):
+        if not found.x.shape[-1]:
+            return {}
+        seen = model.encoder(batch.obs, keep=mask.context)
+        asked = model.predictor(seen, found.pos, cond, number)
+        pred, answer, context = (together(tokens, model.views) for tokens in (asked, found, seen))
         mean = Tokens(answer.x.mean((0, 1, 2), keepdim=True).expand_as(answer.x), answer.pos)
-        ours = model.objective(model.predictor(context, answer.pos, cond, number), answer, context, cond)
+        ours = model.objective(pred, answer, context, cond)
         theirs = model.objective(mean, answer, context, cond)
         perfect = model.objective(answer, answer, context, cond)
         for name in ours:

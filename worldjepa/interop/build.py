@@ -40,7 +40,10 @@ def build_predictor(part: Part, where: str, input_dim: int) -> Predictor:
     Raises:
         UserError: it cannot be built, or its weights do not fit.
     """
-    return _built(part, Predictor, where, input_dim=input_dim)  # type: ignore[type-abstract]
+    offers = {"input_dim": input_dim}
+    if "predictor_proj.weight" in part.weights:  # its answers need not be representations
+        offers["out_dim"] = len(part.weights["predictor_proj.weight"])
+    return _built(part, Predictor, where, **offers)  # type: ignore[type-abstract]
 
 
 def _built(part: Part, kind: type[_Kind], where: str, **offers: int) -> _Kind:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from worldjepa.data import DataSource, Observations
+from worldjepa.data.views import Single, Views
 from worldjepa.errors import UserError
 from worldjepa.evaluate.embed import batches, subset
 from worldjepa.interfaces import Encoder, MaskSampler, Objective, Predictor, TargetEncoder, Tokenizer
@@ -60,9 +61,26 @@ def fit(model: nn.Module, observations: Observations) -> None:
         spec.fit(sample.cond.x)
 
 
+def build_views(config: DictConfig) -> Views:
+    """The views of the group `views`; one where configurations from before there was the group have none."""
+    return cast(Views, construct(config.views, Views)) if config.get("views") else Single()
+
+
 def build_source(config: DictConfig) -> DataSource:
-    """The data source of the group `data`."""
-    return cast(DataSource, construct(config.data, DataSource))
+    """The data source of the group `data`, which shows the views of the group `views`.
+
+    Raises:
+        UserError: several views are asked for, and these data make one.
+    """
+    views = build_views(config)
+    source = cast(DataSource, construct(config.data, DataSource, views=views))
+    kind = type(source)
+    if views.count > 1 and "views" not in inspect.signature(kind).parameters:
+        raise UserError(
+            f"views makes {views.count} views of each observation, but {kind.__module__}.{kind.__name__} shows one: several "
+            "are for images; choose views=none, and a method that needs no views"
+        )
+    return source
 
 
 def build_sampler(config: DictConfig) -> MaskSampler:
@@ -82,14 +100,20 @@ def build_model(config: DictConfig, steps: int, observations: Observations | Non
     encoder = construct(config.arch.encoder, Encoder)
     if observations is not None:
         fit(encoder, observations)
-    predictor = construct(config.predictor, Predictor, input_dim=encoder.dim)
-    target = construct(config.target, TargetEncoder, encoder=encoder, steps=steps)
+    predictor = construct(config.predictor, Predictor, input_dim=encoder.dim, out_dim=answer_width(config, encoder))
+    target = construct(config.target, TargetEncoder, encoder=encoder, predictor=predictor, steps=steps)
     objective = construct(config.objective, Objective)
     above = build_levels(config, steps)
     if observations is not None:
         for part in (predictor, objective, *([] if above is None or above.actions is None else [above.actions])):
             fit(part, observations)
-    return JEPA(encoder, predictor, target, objective, above)
+    return JEPA(encoder, predictor, target, objective, above, build_views(config).count)
+
+
+def answer_width(config: DictConfig, encoder: Encoder) -> int:
+    """Width of the answers of the group `target`, which is built after what must predict them."""
+    kind = get_class(config.target["_target_"])
+    return kind.width(encoder) if issubclass(kind, TargetEncoder) else encoder.dim
 
 
 def build_levels(config: DictConfig, steps: int) -> Hierarchy | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from worldjepa.errors import UserError
 
-GROUPS = ("seed", "modality", "data", "arch", "masks", "predictor", "target", "objective", "levels", "optim")
+GROUPS = ("seed", "modality", "data", "views", "arch", "masks", "predictor", "target", "objective", "levels", "optim")
 """What a run cannot change and stay the same run. `run` and `probe` say how it is carried out and watched."""
 
 ELSEWHERE = ("data.root", "data.path", "data.cache", "data.max_bad_fraction")
@@ -37,7 +37,7 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> dict[st
         {
             key: value
             for group in GROUPS
-            if group in tree and not _without_levels(group, tree[group])
+            if group in tree and not _is_nothing(group, tree[group])
             for key, value in flatten(tree[group], group)
             if key not in ELSEWHERE
         }
@@ -55,8 +55,10 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> dict[st
     return found
 
 
-def _without_levels(group: str, node: Any) -> bool:
-    """Runs from before there were levels are the same runs."""
+def _is_nothing(group: str, node: Any) -> bool:
+    """Whether a group says what holds without it: runs from before there were levels, or views, are the same runs."""
+    if group == "views":
+        return str(node.get("_target_")).endswith(".Single")
     return group == "levels" and not node.get("above")
 
 

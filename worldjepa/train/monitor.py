@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from worldjepa.data import Observations
@@ -11,7 +12,7 @@ from worldjepa.errors import UserError
 from worldjepa.evaluate.embed import batches, subset
 from worldjepa.evaluate.judge import Judge, Scores, alarm, prediction, table
 from worldjepa.interfaces import MaskSampler
-from worldjepa.jepa import JEPA
+from worldjepa.jepa import JEPA, per_view
 from worldjepa.train import folder, logs
 from worldjepa.train.settings import ProbeSettings
 from worldjepa.train.signals import Abandoned, Stop
@@ -31,14 +32,16 @@ class Trial:
 
     def __init__(self, observations: Observations, sampler: MaskSampler, grid: Grid, seed: int) -> None:
         indices = subset(observations, self.SAMPLES)
-        batch = next(batches(observations, indices, len(indices)), None)
+        # Of views the plain one says nothing: they must differ.
+        rng = partial(generator, seed, "trial") if observations.views > 1 else None
+        batch = next(batches(observations, indices, len(indices), rng), None)
         if batch is None:
             raise UserError(
                 f"none of {len(indices)} samples spread over the training data can be read, beginning with "
                 f"{self._why(observations)}"
             )
         self.obs, self.cond = batch.obs, batch.cond
-        self.masks = sampler(grid, len(batch.indices), generator(seed, "trial"))
+        self.masks = per_view(sampler, grid, len(batch.indices), observations.views, generator(seed, "trial"))
 
     @staticmethod
     def _why(observations: Observations) -> str:

@@ -20,7 +20,7 @@ from worldjepa.data import Observations
 from worldjepa.errors import UserError
 from worldjepa.evaluate.judge import Judge
 from worldjepa.interfaces import MaskSampler
-from worldjepa.jepa import JEPA
+from worldjepa.jepa import JEPA, per_view
 from worldjepa.nn.blocks import Block, Transformer
 from worldjepa.train import allocator, checkpoint, exits, folder, identity, logs, replay, signals
 from worldjepa.train.build import build_model, build_sampler, build_source
@@ -172,7 +172,8 @@ def prepare(
     torch.manual_seed(seed)  # the same weights on every process
     model = build_model(config, schedule.schedule, observations)
     grid = model.encoder.grid(observations.shape)
-    draw_masks(sampler.at(0.0), grid, schedule.global_batch, seed, 0)  # an impossible setting stops here
+    # An impossible setting stops here.
+    draw_masks(sampler.at(0.0), grid, schedule.global_batch, seed, 0, model.views)
     if model.above is not None:
         model.above.check(grid)
     trial = Trial(observations, sampler, grid, seed)
@@ -334,7 +335,7 @@ class Loop:
         job, run, step = self.job, self.job.run, self.done
         rates = set_schedules(job.optimizer, job.schedule, step)
         sampler = job.sampler.at(step / job.schedule.steps)
-        masks = draw_masks(sampler, job.grid, job.schedule.global_batch, job.seed, step)
+        masks = draw_masks(sampler, job.grid, job.schedule.global_batch, job.seed, step, job.model.views)
         self.watch.doing = f"waiting for the data of step {step}"
         with self.window.waiting():
             obs = self._fetch(feed)
@@ -549,9 +550,9 @@ ROLL_BACK = -1
 ADVICE = "lower optim.lr, set run.clip_norm, or use run.precision=32-true"
 
 
-def draw_masks(sampler: MaskSampler, grid: Grid, batch: int, seed: int, step: int) -> list[Masks]:
-    """The masks of the global batch: a function of (seed, step)."""
-    return sampler(grid, batch, generator(seed, "masks", step))
+def draw_masks(sampler: MaskSampler, grid: Grid, batch: int, seed: int, step: int, views: int = 1) -> list[Masks]:
+    """The masks of the global batch, of every view by itself: a function of (seed, step)."""
+    return per_view(sampler, grid, batch, views, generator(seed, "masks", step))
 
 
 def switch_on(model: JEPA, run: RunSettings) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from worldjepa.interfaces import Encoder
 from worldjepa.jepa import JEPA
 from worldjepa.nn.blocks import Block
 
@@ -22,7 +23,7 @@ def shard(model: JEPA, mesh: DeviceMesh) -> JEPA:
     Each part is sharded as a whole of its own, the encoder and its moving average alike: a part may be called alone, as
     evaluation does, and the moving average is taken slice by slice.
     """
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
     data = mesh["data_parallel"]
     for part in parts(model):
@@ -31,6 +32,8 @@ def shard(model: JEPA, mesh: DeviceMesh) -> JEPA:
                 fully_shard(module, mesh=data, reshard_after_forward=True)
         # A part that no gradient goes through would never be put away again otherwise.
         fully_shard(part, mesh=data, reshard_after_forward=True)
+        if isinstance(part, Encoder):
+            register_fsdp_forward_method(part, "layers")
     return model
 
 

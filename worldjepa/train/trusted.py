@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from worldjepa.data import DataSource
+from worldjepa.data.views import Views
 from worldjepa.errors import UserError
 from worldjepa.interfaces import MaskSampler
 from worldjepa.train.locate import locate
@@ -20,7 +21,7 @@ MOST_CONFIG = 1 << 20
 TRUSTED = ("worldjepa.", "modalities.", "torch.")
 """Where the classes come from that a checkpoint's configuration may construct, unless the user allows more."""
 
-PARTS = (nn.Module, MaskSampler, DataSource)
+PARTS = (nn.Module, MaskSampler, DataSource, Views)
 """And what they are."""
 
 
