@@ -85,7 +85,7 @@ def main() -> None:
             errors = [spread([one["errors"][str(horizon)] for one in found], 3) for horizon in HORIZONS]
             scores = [spread([one[key] for one in found], 3) for key in ("spread", "r2")]
             table.add_row(name, *scores, *errors, str(len(found)))
-    Console(width=160).print(table)
+    Console(width=200).print(table)
 
 
 if __name__ == "__main__":
