@@ -9,15 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from faults.harness import finish, words
+from faults.harness import FULL, finish, words
 from worldjepa.cli.compose import compose_config
 from worldjepa.cli.validate import validate
 from worldjepa.train import run
 from worldjepa.train.build import build_sampler
 from worldjepa.types import Grid
-
-FULL = os.environ.get("WORLDJEPA_FAULTS") == "full"
-"""The whole suite, or a part of it that takes a few minutes."""
 
 
 @pytest.fixture(scope="session", autouse=True)

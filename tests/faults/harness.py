@@ -21,6 +21,9 @@ from worldjepa.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 
+FULL = os.environ.get("WORLDJEPA_FAULTS") == "full"
+"""The whole suite, or a part of it that takes a few minutes."""
+
 TINY = [
     *MODEL,
     *("data.count=64", "data.size=32", "data.augment=crop", "run.batch_size=8", "run.steps=24", "run.log_every=1"),
@@ -42,6 +45,11 @@ LAST = "step-00000024"
 def words(out: Path, *more: str) -> list[str]:
     """The command line of the toy; words that follow win."""
     return ["train", *TINY, f"run.out={out}", *more]
+
+
+def some(first: str, *others: str) -> list[str]:
+    """Variants of a test: all of them in the whole suite, otherwise the first."""
+    return [first, *(others if FULL else ())]
 
 
 class Child:

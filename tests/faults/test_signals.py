@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from faults.harness import Child, command, events, finish, same, signal_after, start, until, words
+from faults.harness import Child, command, events, finish, same, signal_after, some, start, until, words
 from worldjepa.data import Observations
 from worldjepa.train import checkpoint
 from worldjepa.train.exits import REQUEUE
@@ -114,7 +114,7 @@ def test_a_second_signal_leaves_at_once(tmp_path: Path, record: Record) -> None:
     record("F6", "a second signal leaves within 2 s", 1)
 
 
-@pytest.mark.parametrize("target", ["the first process", "the second process", "the whole group"])
+@pytest.mark.parametrize("target", some("the second process", "the first process", "the whole group"))
 def test_with_two_processes_and_workers(target: str, tmp_path: Path, record: Record) -> None:
     out = tmp_path / "run"
     line = [
