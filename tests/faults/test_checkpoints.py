@@ -21,7 +21,7 @@ import pytest
 import torch
 from torch import nn
 
-from faults.harness import Child, finish, same, start
+from faults.harness import FULL, Child, finish, same, start
 from worldjepa.cli import main
 from worldjepa.train import checkpoint
 from worldjepa.train.optim import build_optimizer
@@ -303,7 +303,7 @@ def test_a_forged_checkpoint_runs_nothing(kind: str, verb: str, sound: Path, tmp
         seconds = time.process_time() - began
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # kilobytes
         print(f"{seconds:.2f} s, {grown} kB")
-        return code if seconds < 2 and grown < 200_000 else 9
+        return code if seconds < (2 if FULL else 8) and grown < 200_000 else 9  # tests beside it stretch the seconds
 
     child = Child(look, tmp_path / "log")
     code = child.wait()
