@@ -8,6 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
+from modalities.trajectory.embedded import Rooms, Walks
 from modalities.trajectory.geometry import CLEARANCE, RADIUS, move, shortest_way
 from modalities.trajectory.layouts import DOOR, Layout, walls_of
 from modalities.trajectory.rooms import NEAR, WIDEST, RoomsEnv
@@ -87,6 +88,16 @@ def test_what_runs_into_a_wall_slides_along_it(radius: float) -> None:
     assert pushed[0].tolist() == pytest.approx([0.5 - radius, 0.23])
     through = move(np.array([[0.47, 0.5]]), np.array([[0.05, 0.0]]), walls, radius)
     assert through[0].tolist() == pytest.approx([0.52, 0.5])
+
+
+@pytest.mark.parametrize("radius", [RADIUS, WIDEST])
+def test_walks_keep_their_radius_from_walls_and_border(radius: float) -> None:
+    walks = Rooms("smaze", "state", episodes=40, radius=radius).train().episodes
+    assert isinstance(walks, Walks)
+    assert np.minimum(walks.path, 1 - walks.path).min() == pytest.approx(radius, abs=1e-6)
+    x, low, high = walks.walls[:, None].transpose(3, 0, 1, 2)  # [E, 1, W]
+    beside = (walks.path[..., 1:] < low) | (walks.path[..., 1:] > high)
+    assert np.abs(walks.path[..., :1] - x)[beside].min() == pytest.approx(radius, abs=1e-6)
 
 
 def by_search(walls: Any, start: Any, goal: Any, cells: int = 80) -> float:
