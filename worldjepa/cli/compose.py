@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import re
 from collections.abc import Mapping, Sequence
@@ -76,7 +77,7 @@ class _Composition:
         self.groups = library.groups()
         self.usual = read_usual(self.groups.get("modality", {}))
         self.notes: list[str] = []
-        self.composed: dict[tuple[str, ...], tuple[DictConfig, Mapping[str, str | None]]] = {}
+        self.stamp = library.stamp()
 
     def compose(self, words: Sequence[str]) -> Composed:
         context = Context(self.groups, functools.cache(lambda: self._tree([])))
@@ -99,6 +100,7 @@ class _Composition:
         written += self._implied_nulls(values, tree)
         final = [*choices, *written]
         config, options = self._hydra(final)
+        config = copy.deepcopy(config)  # the user's own: what is composed once is read by many
         self._check_files(config, options)
         self._check_method(options)
         try:
@@ -262,36 +264,39 @@ class _Composition:
         return tree
 
     def _hydra(self, words: Sequence[str]) -> tuple[DictConfig, Mapping[str, str | None]]:
-        """Compose, the same words once only; returns the configuration and the option that was chosen in each group."""
-        if tuple(words) not in self.composed:
-            self.composed[tuple(words)] = self._compose_by_hydra(words)
-        return self.composed[tuple(words)]
+        """Compose; returns the configuration, to be read only, and the option that was chosen in each group."""
+        return _by_hydra(self.name, self.library, self.stamp, tuple(words))
 
-    def _compose_by_hydra(self, words: Sequence[str]) -> tuple[DictConfig, Mapping[str, str | None]]:
-        import yaml  # type: ignore[import-untyped]
-        from hydra import compose, initialize_config_dir
-        from hydra.errors import HydraException, MissingConfigException
-        from omegaconf import DictConfig, open_dict
-        from omegaconf.errors import OmegaConfBaseException
 
-        own, *more = self.library.folders
-        try:
-            with initialize_config_dir(str(own), version_base="1.3"):
-                config = compose(self.name, overrides=[*_searchpath(more), *words], return_hydra_config=True)
-        except yaml.MarkedYAMLError as error:
-            raise _bad_yaml(error) from error
-        except MissingConfigException as error:
-            raise _missing_option(error) from error
-        except UnicodeDecodeError as error:
-            raise UserError(f"an option file is not UTF-8 text: {error}") from error
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
-            raise UserError(f"the configuration cannot be composed: {_reason(error)}") from error
-        options = dict(config.hydra.runtime.choices)
-        with open_dict(config):
-            del config["hydra"]
-            if isinstance(config.get("modality"), DictConfig):
-                config.modality.pop(KEY, None)  # it says how to compose, and has done so
-        return config, options
+@functools.lru_cache(maxsize=256)
+def _by_hydra(
+    name: str, library: Library, stamp: int, words: tuple[str, ...]
+) -> tuple[DictConfig, Mapping[str, str | None]]:
+    """Compose the same words once only, for as long as no option file changes: one command asks several times."""
+    import yaml  # type: ignore[import-untyped]
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException, MissingConfigException
+    from omegaconf import DictConfig, open_dict
+    from omegaconf.errors import OmegaConfBaseException
+
+    own, *more = library.folders
+    try:
+        with initialize_config_dir(str(own), version_base="1.3"):
+            config = compose(name, overrides=[*_searchpath(more), *words], return_hydra_config=True)
+    except yaml.MarkedYAMLError as error:
+        raise _bad_yaml(error) from error
+    except MissingConfigException as error:
+        raise _missing_option(error) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"an option file is not UTF-8 text: {error}") from error
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise UserError(f"the configuration cannot be composed: {_reason(error)}") from error
+    options = dict(config.hydra.runtime.choices)
+    with open_dict(config):
+        del config["hydra"]
+        if isinstance(config.get("modality"), DictConfig):
+            config.modality.pop(KEY, None)  # it says how to compose, and has done so
+    return config, options
 
 
 def last_wins(values: Sequence[Override]) -> list[Override]:

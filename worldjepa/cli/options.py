@@ -32,6 +32,11 @@ class Library:
                     options.setdefault(file.relative_to(group).with_suffix("").as_posix(), file)
         return {group: options for group, options in found.items() if options}
 
+    def stamp(self) -> int:
+        """A number that is another one as soon as an option file is added, taken away or written to."""
+        files = (file for folder in self.folders for file in sorted(folder.rglob("*.yaml")))
+        return hash(tuple((file, state.st_mtime_ns, state.st_size) for file in files for state in (file.stat(),)))
+
 
 def open_library(own: Path, config_dirs: Sequence[Path]) -> Library:
     """Collect the folders, the user's after the package's own.

@@ -86,6 +86,7 @@ def train(
                     raise
                 watch.post_mortem(error)
         except UserError as error:
+            team.disband()
             if team.launched is None or error is not team.shared:
                 raise
             return 0  # the first process says it

@@ -212,7 +212,17 @@ class Team:
         Lightning ends all processes when one that it started exits with an error. The code of the run is the first one's.
         """
         self.fabric.barrier()
+        self.disband()
         return 0 if self.launched is not None else code
+
+    def disband(self) -> None:
+        """End the process group, before the interpreter does.
+
+        Its threads may hold tensors of Python's. Where they let go of them while the interpreter comes down, the process aborts
+        after all its work is done (github.com/pytorch/pytorch/pull/179291).
+        """
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def _dismiss_observer() -> None:
