@@ -44,12 +44,11 @@ def test_quick_and_without_heavy_imports(program: str, limit: float, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_core_loads_no_modality_and_no_decoder(tmp_path: Path) -> None:
-    program = (
-        "import importlib\nfor name in ('types', 'interfaces', 'data'): importlib.import_module('worldjepa.' + name)"
-    )
+def test_the_core_loads_no_modality_no_decoder_and_none_of_timms_models(tmp_path: Path) -> None:
+    names = ("types", "interfaces", "data", "encoders", "predictors", "train.run", "evaluate.finetune")
+    program = f"import importlib\nfor name in {names}: importlib.import_module('worldjepa.' + name)"
     loaded = set(fresh(program, tmp_path)["loaded"])  # type: ignore[call-overload]
-    assert not {"modalities", "torchvision", "torchaudio", "decord"} & loaded
+    assert not {"modalities", "timm", "torchvision", "torchaudio", "decord"} & loaded
 
 
 def test_public_names() -> None:

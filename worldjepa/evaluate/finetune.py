@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, final
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from timm.layers.drop import drop_path
 from torch import Tensor, nn
 
 from worldjepa.data import Observations, ProbeSplits
@@ -76,6 +75,8 @@ class Dropped(nn.Module):
 
     def forward(self, x: Tensor, *more: Any, **named: Any) -> Tensor:
         """The branch, scaled to the same mean, or nothing."""
+        from timm.layers.drop import drop_path  # imports all of timm's models: only where it is used
+
         kept: Tensor = drop_path(self.branch(x, *more, **named), self.share, self.training)
         return kept
 

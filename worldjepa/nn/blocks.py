@@ -7,7 +7,7 @@ from collections.abc import Collection
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from timm.layers.mlp import Mlp
+from worldjepa.nn.mlp import MLP
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -65,7 +65,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=norm_eps)
         self.attn = Attention(dim, heads)
         self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
-        self.mlp = Mlp(dim, round(dim * mlp_ratio))
+        self.mlp = MLP(dim, round(dim * mlp_ratio))
 
     def forward(
         self,

@@ -7,7 +7,7 @@ from typing import final
 
 import torch
 from jaxtyping import Float
-from timm.layers.mlp import Mlp
+from worldjepa.nn.mlp import MLP
 from torch import Tensor, nn
 
 from worldjepa.errors import UserError
@@ -48,7 +48,7 @@ class CrossBlock(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=POOL_EPS)
         self.attn = CrossAttention(dim, heads)
         self.norm2 = nn.LayerNorm(dim, eps=POOL_EPS)
-        self.mlp = Mlp(dim, round(dim * mlp_ratio))
+        self.mlp = MLP(dim, round(dim * mlp_ratio))
 
     def forward(self, query: Float[Tensor, "B Q D"], x: Float[Tensor, "B n D"]) -> Float[Tensor, "B Q D"]:
         """The query after it has asked."""
