@@ -7,11 +7,11 @@ from collections.abc import Collection
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from worldjepa.nn.mlp import MLP
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from worldjepa.nn.attention import attend
+from worldjepa.nn.mlp import MLP
 from worldjepa.nn.positions import Rotation
 from worldjepa.nn.rotary import turned
 

@@ -7,13 +7,13 @@ from typing import final
 
 import torch
 from jaxtyping import Float
-from worldjepa.nn.mlp import MLP
 from torch import Tensor, nn
 
 from worldjepa.errors import UserError
 from worldjepa.nn.attention import attend
 from worldjepa.nn.blocks import Transformer
 from worldjepa.nn.init import initialise, rescale
+from worldjepa.nn.mlp import MLP
 
 POOL_EPS = 1e-5
 """Epsilon of the pooler's layer norms, which is not that of the encoders."""
