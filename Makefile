@@ -34,6 +34,7 @@ imports:
 	$(RUN) lint-imports
 
 # One thread each: the tests run side by side, and PyTorch's threads would only get in each other's way.
+test: export PYTHONDONTWRITEBYTECODE =
 test:  ## The tests alone
 	OMP_NUM_THREADS=1 $(RUN) pytest -n 2
 
