@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from modalities.trajectory.rooms import RoomsEnv
 from world.exact import HIGH, LOW, Adding, Positions, empty, exact
+from worldjepa.causal import CausalViT
 from worldjepa.errors import UserError
+from worldjepa.nn.actions import ActionSpec
 from worldjepa.world.agent import Agent, Expert, Wanderer
 from worldjepa.world.behaviour import Wander
 from worldjepa.world.costs import Cost, LatentDistance, Uncertainty, WeightedSum
@@ -22,6 +25,7 @@ from worldjepa.world.planners import CEM, MPPI, Gradient, Planner, Question, Ran
 from worldjepa.world.reach import Reachability
 from worldjepa.world.spaces import ActionSpace, Bank, Box, Gaussian
 from worldjepa.world.tasks import TaskSet, check_tasks, read_tasks, write_tasks
+from worldjepa.world.tree import Tree, farthest
 from worldjepa.world.trial import carry_out, wilson
 
 BOX = Box(LOW, HIGH)
@@ -141,7 +145,7 @@ def test_reachability_learns_steps_and_not_distances() -> None:
 
 # --- planners --------------------------------------------------------------------------------------------------------
 
-PLANNERS: list[Planner] = [RandomShooting(256), CEM(64, 6, 8), MPPI(64, 6), Gradient(4, 40)]
+PLANNERS: list[Planner] = [RandomShooting(256), CEM(64, 6, 8), MPPI(64, 6), Gradient(4, 40), Tree(512, 16)]
 
 
 @pytest.mark.parametrize("planner", PLANNERS, ids=lambda planner: type(planner).__name__)
@@ -155,12 +159,13 @@ def test_planners_find_the_way_and_account_for_it(planner: Any, cost: Cost) -> N
     assert torch.allclose(again.states[:, 0], plan.states, atol=1e-6)
     assert torch.allclose(cost(again, asked.goal)[:, 0], plan.cost, atol=1e-6)
     rounds = getattr(planner, "iterations", getattr(planner, "steps", 1))
-    assert plan.evaluations == planner.samples * rounds * 6
+    # A tree takes each of its steps once, and its way once more.
+    assert plan.evaluations == (planner.samples * rounds + isinstance(planner, Tree)) * 6
     assert plan.trace == sorted(plan.trace, reverse=True)
     assert len(plan.trace) == rounds
     idle = cost(model.rollout(asked.history, torch.zeros(3, 1, 6, 2)), asked.goal)[:, 0]
     assert bool((plan.cost < 0.7 * idle).all())
-    if not isinstance(planner, RandomShooting):
+    if not isinstance(planner, RandomShooting | Tree):
         chance = RandomShooting(planner.samples).plan(model, asked, cost, BOX, rng())
         assert float(plan.cost.mean()) < float(chance.cost.mean())
 
@@ -187,6 +192,8 @@ def test_impossible_settings_are_named() -> None:
         (lambda: CEM(0), "samples=0"),
         (lambda: MPPI(temperature=0), "temperature"),
         (lambda: Gradient(lr=0), "lr must be positive"),
+        (lambda: Tree(nodes=0), "nodes=0"),
+        (lambda: Tree(8, 9), "samples=8, nodes=9"),
         (lambda: Box(HIGH, LOW), "low < high"),
         (lambda: Bank(torch.zeros(0, 2, 2)), "a bank needs stretches"),
         (lambda: Gaussian(LOW, 0 * HIGH), "std > 0"),
@@ -194,6 +201,66 @@ def test_impossible_settings_are_named() -> None:
     ):
         with pytest.raises(UserError, match=message):
             make()
+
+
+class Walled:
+    """Positions that add up, and a wall that ends left of the goal: the way there leads away from it first."""
+
+    def rollout(self, history: Frames, actions: Tensor, past: Tensor | None = None) -> Rollout:
+        at, states = history.x[:, None, -1, 0].expand(-1, actions.shape[1], -1), []
+        for push in actions.unbind(2):
+            to = at + 0.1 * push
+            crossing = (at[..., 1] < 0.5) != (to[..., 1] < 0.5)
+            at = torch.where((crossing & (at[..., 0] > 0.2))[..., None], at, to).clamp(0, 1)
+            states.append(at)
+        return Rollout(torch.stack(states, 2)[:, :, :, None], actions, None, actions.shape[1] * actions.shape[2])
+
+
+def test_a_tree_finds_the_way_that_leads_away_from_the_goal_first() -> None:
+    start, goal = torch.tensor([[[[0.9, 0.4]]]]), torch.tensor([[[0.9, 0.6]]])
+    asked = Question(Frames(start, torch.zeros(1, 2)), goal, 24)
+    near = {
+        type(planner).__name__: float(planner.plan(Walled(), asked, LatentDistance(reduce="min"), BOX, rng()).cost)
+        for planner in (CEM(512, 8, 64), MPPI(512, 8), Tree(512, 16))
+    }
+    assert near["Tree"] < 0.05**2 / 2
+    assert min(near["CEM"], near["MPPI"]) > 0.09**2 / 2  # at the wall below the goal
+
+
+def test_a_tree_imagines_as_its_model_does_from_the_beginning() -> None:
+    """With several frames to look back at, what a node grows into is what its whole way leads to."""
+    torch.manual_seed(0)
+    model = WorldModel(Positions(), CausalViT(2, 24, 1, 2, history=3, actions=ActionSpec(2, low=[-1, -1], high=[1, 1])))
+    frames = Frames(torch.rand(2, 2, 1, 2), torch.zeros(1, 2))
+    asked = Question(frames, torch.rand(2, 1, 2) + 3, 5, past=torch.rand(2, 1, 2))
+    seen: list[Tensor] = []
+
+    class Watching(Cost):
+        def forward(self, imagined: Rollout, goal: Tensor) -> Tensor:
+            costs = LatentDistance(reduce="last")(imagined, goal)
+            if imagined.states.shape[2] == 1:
+                seen.append(costs.amin(1))
+            return costs
+
+    plan = Tree(64, 8).plan(model, asked, Watching(), BOX, rng())
+    again = model.rollout(frames, plan.actions[:, None], asked.past).states[:, 0]
+    apart = (again - asked.goal[:, None]).square().mean((-1, -2))  # [B, H]
+    best = torch.stack(seen).min(0)
+    assert torch.allclose(apart[torch.arange(2), best.indices], best.values, rtol=1e-5)
+
+
+def test_a_tree_keeps_what_is_nearest_and_what_is_new() -> None:
+    points, known = torch.rand(3, 40, 4), torch.rand(3, 5, 4)
+    value = torch.rand(3, 40)
+    chosen = farthest(points, known, value, 6)
+    for task in range(3):
+        kept = [int(value[task].argmin())]
+        while len(kept) < 6:
+            there = torch.cat([known[task], points[task, kept]])
+            gap = [float((there - point).norm(dim=1).min()) for point in points[task]]
+            kept.append(gap.index(max(gap)))
+        assert chosen[task].tolist() == kept
+    assert farthest(points, known, value, 99).shape == (3, 40)
 
 
 def test_a_bank_draws_what_was_done() -> None:
@@ -225,7 +292,11 @@ def test_a_normal_distribution_draws_around_its_mean() -> None:
     assert not torch.equal(held[:, :, 1], held[:, :, 2])
 
 
-@pytest.mark.parametrize("planner", PLANNERS, ids=lambda planner: type(planner).__name__)
+REFINING = [planner for planner in PLANNERS if not isinstance(planner, Tree)]
+"""A tree draws anew at every node, and so finds what a box holds as soon."""
+
+
+@pytest.mark.parametrize("planner", REFINING, ids=lambda planner: type(planner).__name__)
 def test_planners_begin_with_the_normal_distribution_of_their_space(planner: Any) -> None:
     """A narrow one whose mean is the answer finds it at once, a box of the same bounds does not; nothing needs bounds."""
     best = torch.zeros(2)

@@ -25,6 +25,7 @@ from worldjepa.world.probe import encoded
 from worldjepa.world.reach import Reachability
 from worldjepa.world.record import record, seeds_of, whole
 from worldjepa.world.spaces import ActionSpace, Bank, Box
+from worldjepa.world.tree import Tree
 
 WATCHED = 200
 """Episodes that a reachability cost or a bank of actions is made from."""
@@ -47,6 +48,7 @@ class Wanted(NamedTuple):
     number: int
     budget: int | None
     planner: str
+    top: str
     samples: int | None
     iterations: int | None
     horizon: int | None
@@ -71,7 +73,7 @@ def make_agent(model: WorldModel, hierarchy: Hierarchy | None, environment: Goal
     levels = used_levels(hierarchy, wanted.levels)
     needed = wanted.cost == "reach" or wanted.space == "bank" or levels
     watched = watch(environment, levels, model.actions.repeat) if needed else []
-    planner = make_planner(wanted)
+    planner = make_planner(wanted, wanted.planner)
     if hierarchy is not None and levels:
         planner = TopDown(planner, make_stages(hierarchy, levels, acts_of(model, watched), wanted))
     cost, space = make_cost(model, watched, wanted), make_space(model, watched, wanted)
@@ -147,7 +149,9 @@ def make_stages(
     acting = hierarchy.acting_of(acts)
     if acting is None:
         raise UserError("the levels of this model were trained without actions; choose levels=1")
-    return stages_of(levels, acting, make_planner(wanted, 2), above)
+    stages = stages_of(levels, acting, make_planner(wanted, wanted.planner, 2), above)
+    highest = stages[-1].search._replace(planner=make_planner(wanted, wanted.top, 2))
+    return [*stages[:-1], stages[-1]._replace(search=highest)]
 
 
 def used_levels(hierarchy: Hierarchy | None, number: int | None) -> list[Level]:
@@ -162,20 +166,23 @@ def used_levels(hierarchy: Hierarchy | None, number: int | None) -> list[Level]:
     return every if number is None else every[: number - 1]
 
 
-def make_planner(wanted: Wanted, times: int = 1) -> Planner:
-    """The planner that the words describe, with so many times the candidates.
+def make_planner(wanted: Wanted, name: str, times: int = 1) -> Planner:
+    """The planner of that name as the words describe it, with so many times the candidates.
 
     Raises:
         UserError: a number is out of its range.
     """
     samples, iterations = wanted.samples, wanted.iterations
-    if wanted.planner == "cem":
+    if name == "cem":
         if samples == 1:
             raise UserError("samples=1: planner=cem needs at least 2")
         count = times * (samples or 128)
         return CEM(count, iterations or 4, max(2, count // (8 * times)))
-    if wanted.planner == "mppi":
+    if name == "mppi":
         return MPPI(times * (samples or 128), iterations or 4)
-    if wanted.planner == "gradient":
+    if name == "gradient":
         return Gradient(times * (samples or 16), iterations or 30)
+    if name == "tree":
+        count = times * (samples or 256)
+        return Tree(count, max(1, count // 32))
     return RandomShooting(times * (samples or 512))

@@ -12,7 +12,7 @@ from worldjepa.errors import UserError, unknown
 
 HELP = """
 usage: worldjepa plan checkpoint=PATH [out=FOLDER] [tasks=any|FILE.json] [count=32] [budget=100] [env.KEY=VALUE ...]
-                      [planner=cem] [samples=128] [iterations=4] [horizon=12] [execute=3] [cost=l2] [reduce=sum]
+                      [planner=cem] [top=cem] [samples=128] [iterations=4] [horizon=12] [execute=3] [cost=l2] [reduce=sum]
                       [uncertainty=0] [space=box] [levels=K] [above=10] [seed=0] [whole=false] [allow=PREFIX]
 
 Does tasks in the environment that a world model was trained in, by planning in imagination, and shows how often it succeeds
@@ -26,8 +26,9 @@ state, how far imagination goes astray, and whether the model is surprised by wh
   count=32           how many tasks
   budget=100         steps that an episode may take
   env.KEY=VALUE      another world than that of training, such as env.layout=smaze
-  planner=cem        or mppi, gradient, random
-  samples=, iterations=   candidates of an iteration, and how many iterations (steps, for planner=gradient)
+  planner=cem        or mppi, gradient, random, tree (spreads to where it has not been: for mazes)
+  top=cem            the same for the highest of several levels; unless it is given, it is that of planner=
+  samples=, iterations=   candidates of an iteration, and how many iterations (steps, for planner=gradient; a tree has none)
   horizon=12         steps of the model to plan; execute=3 of them are carried out before the next plan
   cost=l2            or l1, cosine: distance to the goal in representation space; reach: learned from episodes how many steps
   reduce=sum         over the steps of a plan: sum, last or min
@@ -42,10 +43,10 @@ state, how far imagination goes astray, and whether the model is surprised by wh
 """
 
 _OWN = (
-    *("checkpoint", "out", "tasks", "count", "budget", "planner", "samples", "iterations", "horizon", "execute"),
+    *("checkpoint", "out", "tasks", "count", "budget", "planner", "top", "samples", "iterations", "horizon", "execute"),
     *("levels", "above", "cost", "reduce", "uncertainty", "space", "seed", "whole", "allow", "threads"),
 )
-PLANNERS = ("cem", "mppi", "gradient", "random")
+PLANNERS = ("cem", "mppi", "gradient", "random", "tree")
 COSTS = ("l2", "l1", "cosine", "reach")
 SPACES = ("box", "bank")
 REDUCE = ("sum", "last", "min")
@@ -64,7 +65,8 @@ def run(words: Sequence[str]) -> int:
     own, overrides = sort("plan", arguments.words, _OWN, ("env",), needed=("checkpoint",))
     choices = {"planner": PLANNERS, "cost": COSTS, "space": SPACES, "reduce": REDUCE, "whole": ("true", "false")}
     chosen = {key: own.get(key, "false" if key == "whole" else allowed[0]) for key, allowed in choices.items()}
-    for key, allowed in choices.items():
+    chosen["top"] = own.get("top", chosen["planner"])
+    for key, allowed in {**choices, "top": PLANNERS}.items():
         if chosen[key] not in allowed:
             raise unknown(key, chosen[key], allowed)
     tasks = own.get("tasks", "any")
@@ -83,6 +85,7 @@ def run(words: Sequence[str]) -> int:
         number=whole(own, "count") or 32,
         budget=whole(own, "budget"),
         planner=chosen["planner"],
+        top=chosen["top"],
         samples=whole(own, "samples"),
         iterations=whole(own, "iterations"),
         horizon=whole(own, "horizon"),
