@@ -29,6 +29,8 @@ OWN = {
     "data=imagenet": ["data.root={tmp}"],
     "data=imagenet_448": ["data.root={tmp}"],
     "data=manifest": ["data.path={tmp}/list.csv"],
+    **{f"data={name}": ["data.root={tmp}"] for name in ("cifar10", "cifar100", "clevr", "places205", "inat18")},
+    **{f"data={name}": ["data.root={tmp}"] for name in ("ade20k", "davis")},
     **{f"data={name}": ["data.root={tmp}"] for name in ("videos", "kinetics", "ssv2")},
     **{f"data={name}": ["data.path={tmp}/list.csv"] for name in GROUPS["data"] if name.startswith("video_list")},
     "data=episodes": ["data.root={tmp}"],

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 import soundfile
 import torch
+from layouts import images as tiny
 from PIL import Image
 
 import modalities.audio
@@ -25,7 +26,21 @@ from modalities.audio.files import SoundFiles
 from modalities.audio.observations import ArrayObservations as Spectrograms
 from modalities.audio.tokenizer import Patches as SoundPatches
 from modalities.image import embedded
-from modalities.image.data import Folder, ImageNet, Manifest, Patterns, Shapes
+from modalities.image.ade20k import LabelledPixels
+from modalities.image.data import (
+    ADE20K,
+    CIFAR10,
+    CIFAR100,
+    CLEVR,
+    DAVIS,
+    Folder,
+    ImageNet,
+    INaturalist,
+    Manifest,
+    Patterns,
+    Places205,
+    Shapes,
+)
 from modalities.image.observations import ArrayObservations, ImageFiles
 from modalities.image.tokenizer import Patches
 from modalities.image.views import Look, Looks
@@ -481,6 +496,17 @@ CASES: dict[type, list[Case]] = {
     Moving: [Case(moving, {"count": 4})],
     ImageNet: [Case(imagenet)],
     Manifest: [Case(manifest)],
+    CIFAR10: [Case(lambda root: CIFAR10(str(tiny.cifar10(root)), size=24, views=LOOKS))],
+    CIFAR100: [
+        Case(lambda root: CIFAR100(str(tiny.cifar100(root)))),
+        Case(lambda root: CIFAR100(str(tiny.cifar100(root, python=True)), channels=1)),
+    ],
+    CLEVR: [Case(lambda root: CLEVR(str(tiny.clevr(root)), size=8))],
+    Places205: [Case(lambda root: Places205(str(tiny.places205(root)), size=8))],
+    INaturalist: [Case(lambda root: INaturalist(str(tiny.inat18(root)), size=8))],
+    ADE20K: [Case(lambda root: ADE20K(str(tiny.ade20k(root)), size=8))],
+    LabelledPixels: [Case(lambda root: ADE20K(str(tiny.ade20k(root)), size=8).pixels().train)],
+    DAVIS: [Case(lambda root: DAVIS(str(tiny.davis(root)), size=8))],
     Patterns: [Case(lambda root: Patterns(size=16, count=20, cache=str(root), augment="crop"), {"count": 4})],
     Spectrograms: [
         Case(lambda _: Spectrograms(torch.randn(5, 8, 4).numpy())),

@@ -48,8 +48,8 @@ def labelled(files: Files, names: list[str], classes: list[str], where: str) -> 
 
 
 def with_labels(files: Files) -> Files:
-    """The files that have a class."""
-    return files.select(np.flatnonzero(files.factors["class"].index >= 0))
+    """The files that have a class, of several factors the first's."""
+    return files.select(np.flatnonzero(next(iter(files.factors.values())).index >= 0))
 
 
 def read_lines(path: str, setting: str) -> list[str]:
