@@ -17,13 +17,13 @@ from modalities.image.observations import KIND, ImageFiles, checked_view
 from modalities.image.transforms import centre
 from worldjepa.data import DataSource, Labels
 from worldjepa.data.files import check_share
+from worldjepa.data.labels import IGNORED
 from worldjepa.data.paths import PathTable, nearest_entry, scan
 from worldjepa.data.pictures import read_image
 from worldjepa.data.splits import VAL_FRACTION, stratified
 from worldjepa.data.tables import archive_folder, existing
 from worldjepa.data.views import Views
 from worldjepa.errors import Unreadable, UserError
-from worldjepa.evaluate.dense import IGNORED
 
 CLASSES = 150
 LAYOUT = "images/{training,validation}/*.jpg and annotations/{training,validation}/*.png"
@@ -33,7 +33,7 @@ class LabelledPixels(ImageFiles):
     """Pictures `images/*.jpg` with the classes of their pixels in `annotations/*.png`: 0 for none, 1 to 150 for a class."""
 
     def labels(self, index: int) -> Int64[Tensor, "H W"]:
-        """The class of every pixel of the evaluation view, from 0; `worldjepa.evaluate.dense.IGNORED` where none is given.
+        """The class of every pixel of the evaluation view, from 0; `worldjepa.data.labels.IGNORED` where none is given.
 
         Raises:
             Unreadable: the map cannot be decoded, is of another size than the picture, or holds other numbers.

@@ -14,6 +14,7 @@ import pytest
 import soundfile
 import torch
 from layouts import images as tiny
+from layouts import videos as tiny_videos
 from PIL import Image
 
 import modalities.audio
@@ -51,11 +52,22 @@ from modalities.trajectory.encoders import ConvFrames, PerFrame, StateFrames
 from modalities.trajectory.rooms import RoomsEnv
 from modalities.trajectory.windows import Windows
 from modalities.video import embedded as embedded_clips
-from modalities.video.data import Kinetics, Moving, SomethingSomething, VideoList, Videos
+from modalities.video.data import (
+    Diving48,
+    EpicKitchens,
+    Jester,
+    Kinetics,
+    Moving,
+    SomethingSomething,
+    VideoList,
+    Videos,
+)
 from modalities.video.embedded import Clips
 from modalities.video.encode import write_video
 from modalities.video.listed import Listed, ListedSource
 from modalities.video.observations import SeveralClips, VideoFiles
+from modalities.video.segments import Segments
+from modalities.video.stills import FrameFolders
 from modalities.video.tokenizer import Tubelets
 from worldjepa.boxes import BoxUnion, Several
 from worldjepa.causal import CausalViT
@@ -493,6 +505,14 @@ CASES: dict[type, list[Case]] = {
     VideoList: [Case(video_list)],
     Kinetics: [Case(kinetics)],
     SomethingSomething: [Case(something)],
+    Diving48: [Case(lambda root: Diving48(str(tiny_videos.diving48(root)), **CLIP))],
+    Jester: [Case(lambda root: Jester(str(tiny_videos.jester(root)), **CLIP))],
+    FrameFolders: [Case(lambda root: Jester(str(tiny_videos.jester(root)), **CLIP).train())],
+    EpicKitchens: [Case(lambda root: EpicKitchens(str(tiny_videos.epic100(root)), **CLIP, fps=None))],
+    Segments: [
+        Case(lambda root: Diving48(str(tiny_videos.diving48(root)), **CLIP).train()),
+        Case(lambda root: EpicKitchens(str(tiny_videos.epic100(root)), 0.2, **CLIP).train()),
+    ],
     Moving: [Case(moving, {"count": 4})],
     ImageNet: [Case(imagenet)],
     Manifest: [Case(manifest)],

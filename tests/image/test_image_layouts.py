@@ -16,8 +16,9 @@ from modalities.image.clevr import CLEVR
 from modalities.image.davis import DAVIS
 from modalities.image.inaturalist import INaturalist
 from modalities.image.places import Places205
+from worldjepa.data.labels import IGNORED
 from worldjepa.errors import Unreadable, UserError
-from worldjepa.evaluate.dense import IGNORED, DenseSplit, segment
+from worldjepa.evaluate.dense import DenseSplit, segment
 from worldjepa.evaluate.propagation import follow
 
 

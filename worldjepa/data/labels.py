@@ -10,6 +10,9 @@ from worldjepa.data.files import Files
 from worldjepa.data.paths import folders_in
 from worldjepa.errors import UserError, suggest
 
+IGNORED = 255
+"""Pixels with this label count nowhere."""
+
 
 def class_folders(files: Files) -> list[str]:
     """The first-level folders if they are classes (two or more, all with such files, none beside them), or else nothing."""
