@@ -53,6 +53,8 @@ OWN = {
     **{f"preset={name}": ["data.path={tmp}/list.csv"] for name in GROUPS["preset"] if name.startswith("vjepa")},
     **{f"data={name}": ["data.root={tmp}"] for name in ("sounds", "esc50", "urbansound8k", "speech_commands")},
     **{f"data={name}": ["data.root={tmp}"] for name in GROUPS["data"] if name.startswith("audioset")},
+    **{f"data={name}": ["data.root={tmp}"] for name in ("nsynth", "fsd50k", "gtzan")},
+    "data=hear": ["data.root={tmp}", "data.task=esc50"],
     **{f"preset={name}": ["data.root={tmp}"] for name in ("mae_in1k_vitb16_ep800", "lejepa_imagenette_vits8")},
     **{f"preset={name}": ["data.root={tmp}"] for name in ("ajepa_as2m_vitb", "audiojepa_as_vitb", "m2d_as_vitb")},
 }

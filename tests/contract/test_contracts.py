@@ -14,6 +14,7 @@ import pytest
 import soundfile
 import torch
 from layouts import images as tiny
+from layouts import sounds as tiny_sounds
 from layouts import videos as tiny_videos
 from PIL import Image
 
@@ -22,7 +23,19 @@ import modalities.image
 import modalities.trajectory
 import modalities.video
 import worldjepa
-from modalities.audio.data import ESC50, AudioSet, Sounds, SpeechCommands, Textures, UrbanSound8K, Words
+from modalities.audio.data import (
+    ESC50,
+    FSD50K,
+    GTZAN,
+    HEAR,
+    AudioSet,
+    NSynth,
+    Sounds,
+    SpeechCommands,
+    Textures,
+    UrbanSound8K,
+    Words,
+)
 from modalities.audio.files import SoundFiles
 from modalities.audio.observations import ArrayObservations as Spectrograms
 from modalities.audio.tokenizer import Patches as SoundPatches
@@ -224,6 +237,11 @@ def commands(root: Path) -> SpeechCommands:
     for i, name in enumerate(("validation_list.txt", "testing_list.txt")):
         (root / name).write_text(f"no/{i}_nohash_0.wav\nyes/{i}_nohash_0.wav\n")
     return SpeechCommands(str(root), frames=8)
+
+
+def gtzan(root: Path) -> GTZAN:
+    (tiny_sounds.gtzan(root) / "genres/jazz/jazz.00054.wav").unlink()  # it cannot be read
+    return GTZAN(str(root), frames=8)
 
 
 def audioset(root: Path) -> AudioSet:
@@ -538,6 +556,10 @@ CASES: dict[type, list[Case]] = {
     UrbanSound8K: [Case(lambda root: folds(root, UrbanSound8K))],
     SpeechCommands: [Case(commands)],
     AudioSet: [Case(audioset)],
+    NSynth: [Case(lambda root: NSynth(str(tiny_sounds.nsynth(root)), frames=8))],
+    FSD50K: [Case(lambda root: FSD50K(str(tiny_sounds.fsd50k(root)), frames=8))],
+    GTZAN: [Case(gtzan)],
+    HEAR: [Case(lambda root: HEAR(str(tiny_sounds.hear(root, folds=3)), "beehive", frames=8))],
     Textures: [Case(lambda root: Textures(count=20, frames=8, cache=str(root)), {"count": 4})],
     Words: [Case(lambda root: Words(count=20, frames=8, cache=str(root)), {"count": 4})],
     Windows: [
