@@ -302,6 +302,7 @@ def cells(frames: int, high: int, width: int) -> torch.Tensor:
 SMALL_FRAMES = {"obs": torch.randn(2, 6, 1, 8, 8), "footprint": lasting(6, 1, 8, 8), "compiled": False}
 ENCODER = vit()
 STAYS = {"moves": False}
+FEW = {"count": 2}
 FRAMES = {"footprint": lasting(6, 2, 16, 16), "causal": True}
 STEPS = {"grid": Grid(6), "cond": acting(2, 5, 3), "causal": True}
 OVER_TIME = {"dim": 4, "grid": Grid(8), "cond": acting(4, 7, 2)}
@@ -523,28 +524,28 @@ CASES: dict[type, list[Case]] = {
     VideoList: [Case(video_list)],
     Kinetics: [Case(kinetics)],
     SomethingSomething: [Case(something)],
-    Diving48: [Case(lambda root: Diving48(str(tiny_videos.diving48(root)), **CLIP))],
-    Jester: [Case(lambda root: Jester(str(tiny_videos.jester(root)), **CLIP))],
-    FrameFolders: [Case(lambda root: Jester(str(tiny_videos.jester(root)), **CLIP).train())],
-    EpicKitchens: [Case(lambda root: EpicKitchens(str(tiny_videos.epic100(root)), **CLIP, fps=None))],
+    Diving48: [Case(lambda root: Diving48(str(tiny_videos.diving48(root)), **CLIP), FEW)],
+    Jester: [Case(lambda root: Jester(str(tiny_videos.jester(root)), **CLIP), FEW)],
+    FrameFolders: [Case(lambda root: Jester(str(tiny_videos.jester(root)), **CLIP).train(), FEW)],
+    EpicKitchens: [Case(lambda root: EpicKitchens(str(tiny_videos.epic100(root)), **CLIP, fps=None), FEW)],
     Segments: [
-        Case(lambda root: Diving48(str(tiny_videos.diving48(root)), **CLIP).train()),
-        Case(lambda root: EpicKitchens(str(tiny_videos.epic100(root)), 0.2, **CLIP).train()),
+        Case(lambda root: Diving48(str(tiny_videos.diving48(root)), **CLIP).train(), FEW),
+        Case(lambda root: EpicKitchens(str(tiny_videos.epic100(root)), 0.2, **CLIP).train(), FEW),
     ],
     Moving: [Case(moving, {"count": 4})],
     ImageNet: [Case(imagenet)],
     Manifest: [Case(manifest)],
-    CIFAR10: [Case(lambda root: CIFAR10(str(tiny.cifar10(root)), size=24, views=LOOKS))],
+    CIFAR10: [Case(lambda root: CIFAR10(str(tiny.cifar10(root)), size=24, views=LOOKS), FEW)],
     CIFAR100: [
-        Case(lambda root: CIFAR100(str(tiny.cifar100(root)))),
-        Case(lambda root: CIFAR100(str(tiny.cifar100(root, python=True)), channels=1)),
+        Case(lambda root: CIFAR100(str(tiny.cifar100(root))), FEW),
+        Case(lambda root: CIFAR100(str(tiny.cifar100(root, python=True)), channels=1), FEW),
     ],
-    CLEVR: [Case(lambda root: CLEVR(str(tiny.clevr(root)), size=8))],
-    Places205: [Case(lambda root: Places205(str(tiny.places205(root)), size=8))],
-    INaturalist: [Case(lambda root: INaturalist(str(tiny.inat18(root)), size=8))],
-    ADE20K: [Case(lambda root: ADE20K(str(tiny.ade20k(root)), size=8))],
-    LabelledPixels: [Case(lambda root: ADE20K(str(tiny.ade20k(root)), size=8).pixels().train)],
-    DAVIS: [Case(lambda root: DAVIS(str(tiny.davis(root)), size=8))],
+    CLEVR: [Case(lambda root: CLEVR(str(tiny.clevr(root)), size=8), FEW)],
+    Places205: [Case(lambda root: Places205(str(tiny.places205(root)), size=8), FEW)],
+    INaturalist: [Case(lambda root: INaturalist(str(tiny.inat18(root)), size=8), FEW)],
+    ADE20K: [Case(lambda root: ADE20K(str(tiny.ade20k(root)), size=8), FEW)],
+    LabelledPixels: [Case(lambda root: ADE20K(str(tiny.ade20k(root)), size=8).pixels().train, FEW)],
+    DAVIS: [Case(lambda root: DAVIS(str(tiny.davis(root)), size=8), FEW)],
     Patterns: [Case(lambda root: Patterns(size=16, count=20, cache=str(root), augment="crop"), {"count": 4})],
     Spectrograms: [
         Case(lambda _: Spectrograms(torch.randn(5, 8, 4).numpy())),
@@ -556,10 +557,10 @@ CASES: dict[type, list[Case]] = {
     UrbanSound8K: [Case(lambda root: folds(root, UrbanSound8K))],
     SpeechCommands: [Case(commands)],
     AudioSet: [Case(audioset)],
-    NSynth: [Case(lambda root: NSynth(str(tiny_sounds.nsynth(root)), frames=8))],
-    FSD50K: [Case(lambda root: FSD50K(str(tiny_sounds.fsd50k(root)), frames=8))],
-    GTZAN: [Case(gtzan)],
-    HEAR: [Case(lambda root: HEAR(str(tiny_sounds.hear(root, folds=3)), "beehive", frames=8))],
+    NSynth: [Case(lambda root: NSynth(str(tiny_sounds.nsynth(root)), frames=8), FEW)],
+    FSD50K: [Case(lambda root: FSD50K(str(tiny_sounds.fsd50k(root)), frames=8), FEW)],
+    GTZAN: [Case(gtzan, FEW)],
+    HEAR: [Case(lambda root: HEAR(str(tiny_sounds.hear(root, folds=3)), "beehive", frames=8), FEW)],
     Textures: [Case(lambda root: Textures(count=20, frames=8, cache=str(root)), {"count": 4})],
     Words: [Case(lambda root: Words(count=20, frames=8, cache=str(root)), {"count": 4})],
     Windows: [
