@@ -9,10 +9,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 from modalities.audio.files import KIND, SoundFiles, checked_view
-from modalities.audio.tables import some
 from worldjepa.data import DataSource
 from worldjepa.data.files import check_share
 from worldjepa.data.paths import PathTable, check_folder, nearest_entry, scan
+from worldjepa.data.tables import some
 from worldjepa.errors import UserError
 
 SEGMENTS = ("balanced_train_segments.csv", "unbalanced_train_segments.csv")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 from modalities.audio.files import KIND, SoundFiles, checked_view
-from modalities.audio.tables import some
 from worldjepa.data import DataSource, ProbeSplits
 from worldjepa.data.files import check_share
 from worldjepa.data.labels import read_lines
 from worldjepa.data.paths import PathTable, check_folder, scan
+from worldjepa.data.tables import some
 from worldjepa.errors import UserError
 
 LISTS = {"val": "validation_list.txt", "test": "testing_list.txt"}

@@ -7,10 +7,10 @@ from abc import abstractmethod
 from typing import ClassVar
 
 from modalities.audio.files import SoundFiles, checked_view
-from modalities.audio.tables import read_table, some
 from worldjepa.data import DataSource, ProbeSplits
 from worldjepa.data.files import check_share
 from worldjepa.data.paths import PathTable, check_folder
+from worldjepa.data.tables import read_table, some
 from worldjepa.errors import UserError
 
 

@@ -18,6 +18,7 @@ from worldjepa.data.files import check_share
 from worldjepa.data.labels import with_labels
 from worldjepa.data.paths import PathTable, check_folder, nearest_entry
 from worldjepa.data.splits import check_holdout, probe_splits, stratified
+from worldjepa.data.tables import some
 from worldjepa.data.views import Views
 from worldjepa.errors import UserError, suggest
 
@@ -160,11 +161,7 @@ def _check_columns(path: str, columns: list[str], image: str, label: str, split:
 def _check_images(path: str, root: str, listed: list[str]) -> None:
     twice = [name for name, times in Counter(listed).items() if times > 1]
     if twice:
-        raise UserError(f"{path} lists {len(twice)} image(s) more than once: {_some(twice)}")
+        raise UserError(f"{path} lists {len(twice)} image(s) more than once: {some(twice)}")
     missing = [name for name in listed if not os.path.isfile(os.path.join(root, name))]
     if missing:
-        raise UserError(f"{len(missing)} of the {len(listed)} images in {path} are not in {root}: {_some(missing)}")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        raise UserError(f"{len(missing)} of the {len(listed)} images in {path} are not in {root}: {some(missing)}")

@@ -14,13 +14,14 @@ from numpy import ndarray
 from PIL import Image
 from torch import Tensor
 
-from modalities.image.decode import decode_jpeg, read_image, to_channels
-from modalities.image.transforms import centre_view, random_resized_crop, to_tensor
+from modalities.image.decode import decode_jpeg, to_channels
+from modalities.image.transforms import centre_view, random_resized_crop, resize, to_tensor
 from modalities.image.views import Look, Looks
 from worldjepa.data import Labels, Observations
 from worldjepa.data.files import Files
 from worldjepa.data.mapped import packed, unpacked
 from worldjepa.data.paths import Kind, PathTable
+from worldjepa.data.pictures import read_image
 from worldjepa.data.views import Single, Views
 from worldjepa.errors import UserError
 
@@ -115,6 +116,7 @@ class ArrayObservations(Observations):
         crop_scale: range of the area of random crops; without it, images are not augmented.
         fingerprint: identifies the images; by default computed from them.
         looks: how several views are made, in place of one crop.
+        size: side of the observations, by default that of the images; they must be square then.
 
     Raises:
         UserError: the shape or the type of the images does not fit.
@@ -128,6 +130,7 @@ class ArrayObservations(Observations):
         crop_scale: tuple[float, float] | None = None,
         fingerprint: str | None = None,
         looks: Looks | None = None,
+        size: int | None = None,
     ):
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
             raise UserError(
@@ -137,25 +140,26 @@ class ArrayObservations(Observations):
         channels = stored if channels is None else channels
         if stored not in (1, channels):
             raise UserError(f"images with {stored} channels cannot be shown with {channels}")
-        if (crop_scale is not None or looks is not None) and height != width:
-            raise UserError(f"random crops are square, the images are {height} x {width}")
+        if not (crop_scale is looks is size is None) and height != width:
+            raise UserError(f"crops are square, the images are {height} x {width}")
         self.images, self.factors, self.crop_scale, self.looks = images, factors or {}, crop_scale, looks
         self.views = 1 if looks is None else looks.count
         self.in_memory = crop_scale is None and looks is None  # crops are worth a worker
-        self.shape = (channels, height, width)
+        self.shape = (channels, height, width) if size is None else (channels, size, size)
         self._fingerprint = fingerprint
 
     def __len__(self) -> int:
         return len(self.images)
 
     def observe(self, index: int, rng: torch.Generator | None = None) -> UInt8[Tensor, "... C H W"]:
-        """The image; or, where `rng` is given, a random crop or the views that are switched on."""
-        image = np.broadcast_to(self.images[index], self.shape)
-        if self.looks is not None and rng is not None:
-            return self.looks.views(torch.from_numpy(np.array(image)), self.shape[1], rng)
-        if self.crop_scale is None or rng is None:
-            return torch.from_numpy(np.array(image))
+        """The whole image; or, where `rng` is given, a random crop or the views that are switched on."""
         channels, size, _ = self.shape
+        image = np.broadcast_to(self.images[index], (channels, *self.images.shape[2:]))
+        if self.looks is not None and rng is not None:
+            return self.looks.views(torch.from_numpy(np.array(image)), size, rng)
+        if self.crop_scale is None or rng is None:
+            whole = torch.from_numpy(np.array(image))
+            return whole if whole.shape == self.shape else resize(whole, size)
         picture = Image.fromarray(np.ascontiguousarray(image[0] if channels == 1 else image.transpose(1, 2, 0)))
         return random_resized_crop(picture, size, channels, rng, self.crop_scale)
 

@@ -53,15 +53,19 @@ def centre_view(image: Image.Image, size: int, channels: int) -> UInt8[Tensor, "
     Always decoded at full size: published numbers are compared with it.
     """
     image = to_channels(image, channels)
+    whole, corners = centre(*image.size, size)
+    return to_tensor(image.resize(whole, Image.Resampling.BILINEAR).crop(corners))
+
+
+def centre(width: int, height: int, size: int) -> tuple[tuple[int, int], tuple[int, int, int, int]]:
+    """The size to which the evaluation view resizes a picture, and the corners of the square that it takes of it then."""
     short = round(size * 256 / 224)
-    width, height = image.size
     if width <= height:
         width, height = short, int(short * height / width)
     else:
         width, height = int(short * width / height), short
     left, top = round((width - size) / 2), round((height - size) / 2)
-    resized = image.resize((width, height), Image.Resampling.BILINEAR)
-    return to_tensor(resized.crop((left, top, left + size, top + size)))
+    return (width, height), (left, top, left + size, top + size)
 
 
 def to_tensor(image: Image.Image) -> UInt8[Tensor, "C H W"]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 from typing import NamedTuple
 
 from modalities.video.observations import Reading, VideoFiles
-from worldjepa.data import DataSource, Observations, ProbeSplits
+from modalities.video.segments import bare
+from worldjepa.data import DataSource, Observations, ProbeSplits, tables
 from worldjepa.data.files import check_share
 from worldjepa.data.labels import with_labels
 from worldjepa.data.paths import PathTable
@@ -51,18 +50,26 @@ class ListedSource(DataSource):
         self._train = self._files(train)
         self._val = None if val is None or not self._classes else with_labels(self._files(val))
 
+    def videos(self, listed: Listed) -> VideoFiles:
+        """What the paths of a list are: video files, unless a subclass says otherwise."""
+        return self.reading.files(listed.root, PathTable(listed.paths))
+
+    def labelled(self, files: VideoFiles, labels: list[str]) -> VideoFiles:
+        """The videos with what is known of each: its class."""
+        return files.labelled(labels, self._classes)
+
     def _files(self, listed: Listed) -> VideoFiles:
         known = set(self._classes)
         strange = sorted({name for name in listed.labels if name} - known)
         if strange:
             raise UserError(f"'{strange[0]}' is a class of no training video; {len(strange)} such classes in all")
-        files = self.reading.files(listed.root, PathTable(listed.paths))
-        return files.labelled(listed.labels, self._classes) if self._classes else files
+        files = self.videos(listed)
+        return self.labelled(files, listed.labels) if self._classes else files
 
     def train(self) -> Observations:
         """All clips of the training videos."""
         files = self._train
-        if files.factors and (files.factors["class"].index < 0).any():
+        if any((labels.index < 0).any() for labels in files.factors.values()):
             files = files.with_files(files.paths, {})  # factors describe every sample or none
         return self.reading.all_clips(files)
 
@@ -79,14 +86,5 @@ def existing(listed: Listed, where: str) -> Listed:
     Raises:
         UserError: none is there.
     """
-    there = [os.path.isfile(os.path.join(listed.root, path)) for path in listed.paths]
-    if not any(there):
-        first = os.path.join(listed.root, listed.paths[0]) if listed.paths else "nothing"
-        raise UserError(f"{where}: none of {len(there)} listed videos is there, beginning with {first}")
-    if not all(there):
-        warnings.warn(f"{where}: {there.count(False):,} of {len(there):,} listed videos are not there", stacklevel=2)
-    return Listed(
-        listed.root,
-        [path for path, found in zip(listed.paths, there, strict=True) if found],
-        [label for label, found in zip(listed.labels, there, strict=True) if found],
-    )
+    there = tables.existing(listed.root, [bare(path) for path in listed.paths], "videos", where).tolist()
+    return Listed(listed.root, [listed.paths[i] for i in there], [listed.labels[i] for i in there])

@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
+from numpy import ndarray
 from torch import Tensor
 
 from modalities.video.decode import Decoder, check_decoder, read_clip
+from modalities.video.frames import Choose, Timeline
 from modalities.video.sampling import Sampling, checked_sampling
 from modalities.video.view import View, checked_view
 from worldjepa.data import Labels, Observations, ProbeSplits
@@ -102,10 +104,19 @@ class VideoFiles(Files):
         self, index: int, rng: torch.Generator | None = None, number: int = 0, of: int = 1
     ) -> UInt8[Tensor, "C T H W"]:
         """The clip `number` of `of` that share the video among them; otherwise as `observe`."""
-        _, view, _, decoder = self.reading
-        choose = partial(self.reading.sampling.choose, rng=rng, clip=number, clips=of)
-        frames = read_clip(self.path(index), choose, decoder)
+        view = self.reading.view
+        frames = self.frames(index, partial(self.choose, index, rng=rng, clip=number, clips=of))
         return view.evaluation(frames) if rng is None else view.training(frames, rng)
+
+    def choose(
+        self, index: int, timeline: Timeline, rng: torch.Generator | None, clip: int, clips: int
+    ) -> Int64[ndarray, " T"]:
+        """Which frames of a video make a clip; see `Sampling.choose`."""
+        return self.reading.sampling.choose(timeline, rng, clip, clips)
+
+    def frames(self, index: int, choose: Choose) -> UInt8[ndarray, "T H W 3"]:
+        """The chosen frames of a video."""
+        return read_clip(self.path(index), choose, self.reading.decoder)
 
     def with_files(self, paths: PathTable, factors: dict[str, Labels]) -> VideoFiles:
         """Other videos below the same folder, read the same way."""

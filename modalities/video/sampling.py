@@ -40,7 +40,14 @@ class Sampling(NamedTuple):
             Unreadable: the video is too short and such are refused.
         """
         share = 0.5 if rng is None else float(torch.rand((), generator=rng, dtype=torch.float64))
-        share = (clip + share) / clips
+        return self.at(timeline, (clip + share) / clips)
+
+    def at(self, timeline: Timeline, share: float) -> Int64[ndarray, " frames"]:
+        """The frames of a clip that has this share of the places where one can begin before it, from 0 to less than 1.
+
+        Raises:
+            Unreadable: the video is too short and such are refused.
+        """
         return self._by_stride(timeline, share) if self.fps is None else self._by_time(timeline, share, self.fps)
 
     def _by_stride(self, timeline: Timeline, share: float) -> Int64[ndarray, " frames"]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from modalities.video.listed import Listed, ListedSource, existing
 from modalities.video.observations import KIND, checked_reading
-from worldjepa.data.paths import check_folder, nearest_entry
+from worldjepa.data.paths import check_folder
+from worldjepa.data.tables import read_json, required
 from worldjepa.errors import UserError
 
 VIDEOS = "20bn-something-something-v2"
 """The folder that the official archive unpacks to."""
+
+LAYOUT = f"labels.json, train.json and validation.json, with the videos {VIDEOS}/ID.webm"
 
 
 class SomethingSomething(ListedSource):
@@ -62,14 +63,15 @@ class SomethingSomething(ListedSource):
         reading = checked_reading(frames, stride, fps, short, clips, size, channels, crop_scale, flip, decoder)
         root = check_folder(root)
         folder = check_folder(os.path.join(root, videos))
-        numbers = _read(root, "labels.json", dict)
+        numbers = read_json(_file(root, "labels.json"), dict)
         classes = sorted(numbers, key=lambda name: int(numbers[name]))
         parts = [_listed(root, folder, f"{split}.json", classes) for split in ("train", "validation")]
         super().__init__(*parts, reading, classes, seed, max_bad_fraction)
 
 
 def _listed(root: str, folder: str, name: str, classes: list[str]) -> Listed:
-    entries = _read(root, name, list)
+    where = _file(root, name)
+    entries = read_json(where, list)
     endings = {
         stem: ending for stem, ending in map(os.path.splitext, os.listdir(folder)) if ending.lower() in KIND.suffixes
     }
@@ -79,28 +81,12 @@ def _listed(root: str, folder: str, name: str, classes: list[str]) -> Listed:
         template = str(entry.get("template", "")).replace("[", "").replace("]", "")
         if template.casefold() not in known:
             raise UserError(
-                f"{root}/{name}: the template of video {entry.get('id')} is no class of labels.json: '{template}'"
+                f"{where}: the template of video {entry.get('id')} is no class of labels.json: '{template}'"
             )
         labels.append(known[template.casefold()])
     paths = [f"{entry['id']}{endings.get(str(entry['id']), '.webm')}" for entry in entries]
-    return existing(Listed(folder, paths, labels), f"{root}/{name}")
+    return existing(Listed(folder, paths, labels), where)
 
 
-def _read(root: str, name: str, kind: type) -> Any:
-    """The content of a JSON file in `root` or `root/labels`.
-
-    Raises:
-        UserError: it is not there, is no JSON or is empty.
-    """
-    places = [os.path.join(root, *below, name) for below in ((), ("labels",))]
-    path = next((path for path in places if os.path.isfile(path)), None)
-    if path is None:
-        raise UserError(f"{places[0]} does not exist{nearest_entry(places[0])}")
-    try:
-        with open(path, encoding="utf-8") as file:
-            value = json.load(file)
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(value, kind) or not value:
-        raise UserError(f"{path} must hold a {'table' if kind is dict else 'list'} with something in it")
-    return value
+def _file(root: str, name: str) -> str:
+    return required(root, [name, f"labels/{name}"], LAYOUT)

@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 import pytest
 import soundfile
 import torch
+from layouts import images as tiny
+from layouts import sounds as tiny_sounds
+from layouts import videos as tiny_videos
 from PIL import Image
 
 import modalities.audio
@@ -20,12 +23,38 @@ import modalities.image
 import modalities.trajectory
 import modalities.video
 import worldjepa
-from modalities.audio.data import ESC50, AudioSet, Sounds, SpeechCommands, Textures, UrbanSound8K, Words
+from modalities.audio.data import (
+    ESC50,
+    FSD50K,
+    GTZAN,
+    HEAR,
+    AudioSet,
+    NSynth,
+    Sounds,
+    SpeechCommands,
+    Textures,
+    UrbanSound8K,
+    Words,
+)
 from modalities.audio.files import SoundFiles
 from modalities.audio.observations import ArrayObservations as Spectrograms
 from modalities.audio.tokenizer import Patches as SoundPatches
 from modalities.image import embedded
-from modalities.image.data import Folder, ImageNet, Manifest, Patterns, Shapes
+from modalities.image.ade20k import LabelledPixels
+from modalities.image.data import (
+    ADE20K,
+    CIFAR10,
+    CIFAR100,
+    CLEVR,
+    DAVIS,
+    Folder,
+    ImageNet,
+    INaturalist,
+    Manifest,
+    Patterns,
+    Places205,
+    Shapes,
+)
 from modalities.image.observations import ArrayObservations, ImageFiles
 from modalities.image.tokenizer import Patches
 from modalities.image.views import Look, Looks
@@ -36,11 +65,22 @@ from modalities.trajectory.encoders import ConvFrames, PerFrame, StateFrames
 from modalities.trajectory.rooms import RoomsEnv
 from modalities.trajectory.windows import Windows
 from modalities.video import embedded as embedded_clips
-from modalities.video.data import Kinetics, Moving, SomethingSomething, VideoList, Videos
+from modalities.video.data import (
+    Diving48,
+    EpicKitchens,
+    Jester,
+    Kinetics,
+    Moving,
+    SomethingSomething,
+    VideoList,
+    Videos,
+)
 from modalities.video.embedded import Clips
 from modalities.video.encode import write_video
 from modalities.video.listed import Listed, ListedSource
 from modalities.video.observations import SeveralClips, VideoFiles
+from modalities.video.segments import Segments
+from modalities.video.stills import FrameFolders
 from modalities.video.tokenizer import Tubelets
 from worldjepa.boxes import BoxUnion, Several
 from worldjepa.causal import CausalViT
@@ -199,6 +239,11 @@ def commands(root: Path) -> SpeechCommands:
     return SpeechCommands(str(root), frames=8)
 
 
+def gtzan(root: Path) -> GTZAN:
+    (tiny_sounds.gtzan(root) / "genres/jazz/jazz.00054.wav").unlink()  # it cannot be read
+    return GTZAN(str(root), frames=8)
+
+
 def audioset(root: Path) -> AudioSet:
     ids = [f"clip_{i:06d}" for i in range(6)]
     recordings(root, *(f"{one}_0.000.wav" for one in ids))
@@ -257,6 +302,7 @@ def cells(frames: int, high: int, width: int) -> torch.Tensor:
 SMALL_FRAMES = {"obs": torch.randn(2, 6, 1, 8, 8), "footprint": lasting(6, 1, 8, 8), "compiled": False}
 ENCODER = vit()
 STAYS = {"moves": False}
+FEW = {"count": 2}
 FRAMES = {"footprint": lasting(6, 2, 16, 16), "causal": True}
 STEPS = {"grid": Grid(6), "cond": acting(2, 5, 3), "causal": True}
 OVER_TIME = {"dim": 4, "grid": Grid(8), "cond": acting(4, 7, 2)}
@@ -478,9 +524,28 @@ CASES: dict[type, list[Case]] = {
     VideoList: [Case(video_list)],
     Kinetics: [Case(kinetics)],
     SomethingSomething: [Case(something)],
+    Diving48: [Case(lambda root: Diving48(str(tiny_videos.diving48(root)), **CLIP), FEW)],
+    Jester: [Case(lambda root: Jester(str(tiny_videos.jester(root)), **CLIP), FEW)],
+    FrameFolders: [Case(lambda root: Jester(str(tiny_videos.jester(root)), **CLIP).train(), FEW)],
+    EpicKitchens: [Case(lambda root: EpicKitchens(str(tiny_videos.epic100(root)), **CLIP, fps=None), FEW)],
+    Segments: [
+        Case(lambda root: Diving48(str(tiny_videos.diving48(root)), **CLIP).train(), FEW),
+        Case(lambda root: EpicKitchens(str(tiny_videos.epic100(root)), 0.2, **CLIP).train(), FEW),
+    ],
     Moving: [Case(moving, {"count": 4})],
     ImageNet: [Case(imagenet)],
     Manifest: [Case(manifest)],
+    CIFAR10: [Case(lambda root: CIFAR10(str(tiny.cifar10(root)), size=24, views=LOOKS), FEW)],
+    CIFAR100: [
+        Case(lambda root: CIFAR100(str(tiny.cifar100(root))), FEW),
+        Case(lambda root: CIFAR100(str(tiny.cifar100(root, python=True)), channels=1), FEW),
+    ],
+    CLEVR: [Case(lambda root: CLEVR(str(tiny.clevr(root)), size=8), FEW)],
+    Places205: [Case(lambda root: Places205(str(tiny.places205(root)), size=8), FEW)],
+    INaturalist: [Case(lambda root: INaturalist(str(tiny.inat18(root)), size=8), FEW)],
+    ADE20K: [Case(lambda root: ADE20K(str(tiny.ade20k(root)), size=8), FEW)],
+    LabelledPixels: [Case(lambda root: ADE20K(str(tiny.ade20k(root)), size=8).pixels().train, FEW)],
+    DAVIS: [Case(lambda root: DAVIS(str(tiny.davis(root)), size=8), FEW)],
     Patterns: [Case(lambda root: Patterns(size=16, count=20, cache=str(root), augment="crop"), {"count": 4})],
     Spectrograms: [
         Case(lambda _: Spectrograms(torch.randn(5, 8, 4).numpy())),
@@ -492,6 +557,10 @@ CASES: dict[type, list[Case]] = {
     UrbanSound8K: [Case(lambda root: folds(root, UrbanSound8K))],
     SpeechCommands: [Case(commands)],
     AudioSet: [Case(audioset)],
+    NSynth: [Case(lambda root: NSynth(str(tiny_sounds.nsynth(root)), frames=8), FEW)],
+    FSD50K: [Case(lambda root: FSD50K(str(tiny_sounds.fsd50k(root)), frames=8), FEW)],
+    GTZAN: [Case(gtzan, FEW)],
+    HEAR: [Case(lambda root: HEAR(str(tiny_sounds.hear(root, folds=3)), "beehive", frames=8), FEW)],
     Textures: [Case(lambda root: Textures(count=20, frames=8, cache=str(root)), {"count": 4})],
     Words: [Case(lambda root: Words(count=20, frames=8, cache=str(root)), {"count": 4})],
     Windows: [

@@ -12,8 +12,9 @@ import torch
 from faults.media import BAD, ODD, encoded, picture
 from PIL import Image
 
-from modalities.image.decode import decode_jpeg, read_image, to_channels
+from modalities.image.decode import decode_jpeg, to_channels
 from modalities.image.transforms import random_resized_crop, resize, sample_crop, to_tensor
+from worldjepa.data.pictures import read_image
 from worldjepa.errors import Unreadable
 
 

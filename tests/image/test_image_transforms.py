@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from modalities.image.decode import read_image, to_channels
+from modalities.image.decode import to_channels
 from modalities.image.transforms import centre_view, random_resized_crop, to_tensor
 from worldjepa.data.crops import sample_crop
+from worldjepa.data.pictures import read_image
 from worldjepa.errors import UserError
 
 

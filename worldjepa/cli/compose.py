@@ -161,6 +161,8 @@ class _Composition:
         for option in usual.own if missing else ():
             here = self._tree([*choices, f"data={option}"])
             takes[option] = [key for key in missing if _fits(here, key)]
+            if takes[option] == missing:  # no other can be better, and each takes a while to compose
+                break
         best = max(takes, key=lambda option: len(takes[option]), default=None)  # of equals the first
         if best is None or not takes[best]:
             return []

@@ -64,7 +64,7 @@ class Files(Observations):
         digest = hashlib.sha256(f"{self.paths.fingerprint()} {self.shape}".encode())
         for index in np.linspace(0, len(self.paths) - 1, min(_SAMPLED_FILES, len(self.paths))).astype(int):
             try:
-                with open(os.path.join(self.root, self.paths[int(index)]), "rb") as file:
+                with open(self.path(int(index)), "rb") as file:
                     digest.update(file.read(_SAMPLED_BYTES))
                     digest.update(str(os.fstat(file.fileno()).st_size).encode())
             except OSError as error:  # training leaves such files out; that they are missing is a fact like any other

@@ -10,6 +10,9 @@ from worldjepa.data.files import Files
 from worldjepa.data.paths import folders_in
 from worldjepa.errors import UserError, suggest
 
+IGNORED = 255
+"""Pixels with this label count nowhere."""
+
 
 def class_folders(files: Files) -> list[str]:
     """The first-level folders if they are classes (two or more, all with such files, none beside them), or else nothing."""
@@ -48,8 +51,8 @@ def labelled(files: Files, names: list[str], classes: list[str], where: str) -> 
 
 
 def with_labels(files: Files) -> Files:
-    """The files that have a class."""
-    return files.select(np.flatnonzero(files.factors["class"].index >= 0))
+    """The files that have a class, of several factors the first's."""
+    return files.select(np.flatnonzero(next(iter(files.factors.values())).index >= 0))
 
 
 def read_lines(path: str, setting: str) -> list[str]:

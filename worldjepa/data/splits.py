@@ -50,10 +50,14 @@ def stratified(
 
 
 def probe_splits(train: Files, val: Files | None, test: Files, seed: int) -> ProbeSplits:
-    """Labelled splits; without samples for validation, a part of the training samples is set apart for it."""
+    """Labelled splits; without samples for validation, a part of the training samples is set apart for it.
+
+    Of several factors the first one's classes are shared out evenly.
+    """
     if val is not None:
         return ProbeSplits(train, val, test)
-    apart = stratified(train.paths, train.factors["class"].index, VAL_FRACTION, seed, "val")
+    headline = next(iter(train.factors.values()))
+    apart = stratified(train.paths, headline.index, VAL_FRACTION, seed, "val")
     return ProbeSplits(train.select(np.flatnonzero(~apart)), train.select(np.flatnonzero(apart)), test)
 
 

@@ -12,13 +12,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from worldjepa.data.labels import IGNORED
 from worldjepa.errors import UserError
 from worldjepa.evaluate.linear import initial, shuffled
 from worldjepa.evaluate.results import Choice, best
 from worldjepa.evaluate.sweep import AdamW, Head, grid, pace
-
-IGNORED = 255
-"""Pixels with this label count nowhere."""
 
 
 class DenseSplit(NamedTuple):

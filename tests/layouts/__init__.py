@@ -1,0 +1,1 @@
+"""Tiny data sets in the layouts of the real ones."""
