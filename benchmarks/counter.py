@@ -12,7 +12,7 @@ Made = TypeVar("Made")
 
 
 def counted(work: Callable[..., Made], *args: Any, **words: Any) -> tuple[Made, float]:
-    """What the work makes of its arguments, and its operations: two for each multiplication with its addition, in products and convolutions.
+    """What the work makes of its arguments, and its operations in products and convolutions, two a pair.
 
     Attention is written out meanwhile: the counter does not know the processor's fused kernel.
     """

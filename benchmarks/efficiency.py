@@ -39,8 +39,8 @@ PARTS = 8
 MEASURED = (1, 2, 4, 8)
 """After so many of them the encoder is measured."""
 START, OUTSIDE, JUDGE = 6.0, 65.0, 13.0
-"""Processor seconds, for the estimate only: of starting a run; of starting one in the peers' environment, with all its features;
-of judging an encoder."""
+"""Processor seconds, for the estimate only: of starting a run; of starting one in the peers' environment, with its features; of
+judging an encoder."""
 
 
 def folder_of(study: Study, name: str, rate: float, seed: int) -> Path:
