@@ -21,7 +21,7 @@ from worldjepa.train.build import build_model, build_sampler, build_source
 from worldjepa.train.folder import write_json
 from worldjepa.train.optim import build_optimizer
 from worldjepa.train.stream import generator
-from worldjepa.types import Batch
+from worldjepa.types import Batch, Masks
 
 DATA = {"patterns": ["data=patterns"], "shapes": ["data=shapes", "arch.patch=4"]}
 """Words for each data set; both give 8 x 8 tokens."""
@@ -152,7 +152,17 @@ class Step:
         self.observe()
         return time.process_time() - begun
 
-    def arithmetic(self, draws: int = 8) -> dict[str, float]:
-        """Operations of each part for one image, forward and backward, the mean of several masks."""
-        found = mean([count_step(self.model, self.masked()) for _ in range(draws)])
-        return {part: found.of(part) / self.batch for part in ("student", "teacher", "predictor", "objective")}
+    def arithmetic(self, draws: int = 32) -> dict[str, float]:
+        """Operations of each part for one image, forward and backward, the mean of many masks.
+
+        Masks are drawn for the whole batch, for their lengths depend on it, and two of its images are counted.
+        """
+        steps = []
+        for _ in range(draws):
+            obs, masks, _ = self.masked()
+            assert isinstance(obs, torch.Tensor)
+            steps.append(
+                count_step(self.model, Batch(obs[:2], [Masks(*(sets[:2] for sets in mask)) for mask in masks]))
+            )
+        found = mean(steps)
+        return {part: found.of(part) / 2 for part in ("student", "teacher", "predictor", "objective")}

@@ -38,7 +38,7 @@ PARTS = 8
 """Into so many parts a run is cut by its checkpoints."""
 MEASURED = (1, 2, 4, 8)
 """After so many of them the encoder is measured."""
-START, OUTSIDE, JUDGE = 6.0, 65.0, 13.0
+START, OUTSIDE, JUDGE = 8.0, 65.0, 13.0
 """Processor seconds, for the estimate only: of starting a run; of starting one in the peers' environment, with its features; of
 judging an encoder."""
 
@@ -275,7 +275,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("outputs/efficiency"))
     parser.add_argument("--data", choices=costs.DATA, default="patterns")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--seconds", type=float, default=100.0, help="of training, for each run")
+    parser.add_argument("--seconds", type=float, default=95.0, help="of training, for each run")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--rates", type=float, nargs="+", default=list(RATES), help="one: nothing is tried out")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import costs, efficiency, frozen, outside, peer
+from benchmarks.contender import Contender
 from benchmarks.costs import Study
 from benchmarks.curves import Point, halfway, interval, reached, rows, until
 from benchmarks.efficiency import METHODS, PARTS, best, estimate, rate_of, steps_of
@@ -277,3 +278,10 @@ def test_another_package_trains_and_its_features_are_kept(tmp_path: Path) -> Non
 def test_parts_of_a_run_are_whole() -> None:
     assert max(efficiency.MEASURED) == PARTS
     assert all(PARTS % part == 0 for part in efficiency.MEASURED)
+
+
+def test_what_a_library_prints_is_no_answer(tmp_path: Path) -> None:
+    talkative = """echo 10:31 INFO imported; while read order; do echo '{"seconds": 2.5}'; done"""
+    child = Contender("/bin/sh", ["-c", talkative], tmp_path)
+    assert [child.step()["seconds"] for _ in range(2)] == [2.5, 2.5]
+    child.close()
