@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -53,11 +53,16 @@ def steps_of(study: Study, name: str) -> int:
     return max(1, int(study.seconds * 1e3 / costs.of(study)[name]["ms"]) // PARTS) * PARTS
 
 
+def parts_of(name: str) -> tuple[int, ...]:
+    """The parts after which a run is measured. Ours all begin with the same encoder; another package's with its own."""
+    return (0, *MEASURED) if name in PEERS else MEASURED
+
+
 def run(study: Study, name: str, rate: float, seed: int, python: str) -> None:
     """Train unless it is done."""
     folder, steps = folder_of(study, name, rate, seed), steps_of(study, name)
     if name in PEERS:
-        marks = [steps * part // PARTS for part in MEASURED]
+        marks = [steps * part // PARTS for part in (0, *MEASURED)]
         outside.learn(study, name, python, folder, rate, seed, steps, marks)
     else:
         trained(folder, study.words(METHODS[name], rate), seed, steps, PARTS)
@@ -104,7 +109,7 @@ def measure(study: Study, name: str, seed: int, rates: Sequence[float], python: 
     """Train one seed and measure it on the way."""
     rate = rate_of(study, name, rates)
     run(study, name, rate, seed, python)
-    for part in MEASURED:
+    for part in parts_of(name):
         scores(study, name, rate, seed, part)
     if name not in PEERS:
         tidy(folder_of(study, name, rate, seed), steps_of(study, name))
@@ -123,7 +128,7 @@ def estimate(study: Study, names: Sequence[str], seeds: Sequence[int], rates: Se
             ended = any((folder / file).exists() for folder in done for file in ("report.json", "done.json"))
             if not ended:
                 minutes += (study.seconds + (OUTSIDE if name in PEERS else START)) / 60
-            minutes += max(0, len(MEASURED) - scored) * JUDGE / 60
+            minutes += max(0, len(parts_of(name)) - scored) * JUDGE / 60
     missing = [seed for seed in seeds if not (study.folder / f"untrained-{seed}.json").exists()]
     return minutes + len(missing) * JUDGE / 60
 
@@ -134,7 +139,7 @@ def estimate(study: Study, names: Sequence[str], seeds: Sequence[int], rates: Se
 def curve(study: Study, name: str, rate: float, seed: int) -> list[Point]:
     """What was measured of a run, the untrained encoder first; nothing where it is not complete."""
     folder, steps, cost = folder_of(study, name, rate, seed), steps_of(study, name), costs.of(study)[name]
-    if not all((folder / f"scores-{steps * part // PARTS}.json").exists() for part in MEASURED):
+    if not all((folder / f"scores-{steps * part // PARTS}.json").exists() for part in parts_of(name)):
         return []
     per_image = outside.operations(folder) if name in PEERS else sum(cost["flops"].values())
 
@@ -143,9 +148,9 @@ def curve(study: Study, name: str, rate: float, seed: int) -> list[Point]:
         values = {share: found[share]["test"] for share in SHARES}
         return Point(step, samples, step * cost["ms"] / 1e3, samples * per_image, values)
 
-    first = read(study.folder / f"untrained-{seed}.json")
+    first = folder / "scores-0.json" if name in PEERS else study.folder / f"untrained-{seed}.json"
     at = [steps * part // PARTS for part in MEASURED]
-    return [point(0, first), *(point(step, read(folder / f"scores-{step}.json")) for step in at)]
+    return [point(0, read(first)), *(point(step, read(folder / f"scores-{step}.json")) for step in at)]
 
 
 def gathered(
@@ -176,18 +181,24 @@ def show(
     if not found:
         return found
     console.print(accuracy_table(found))
+    ours = own(found)
     for place, share in enumerate(SHARES):
-        ends = [[points[-1].scores[share] for points in runs.values()] for runs in found.values()]
-        begin = [runs[seed][0].scores[share] for runs in found.values() for seed in runs]
+        ends = [[points[-1].scores[share] for points in runs.values()] for runs in ours.values()]
+        begin = [points[0].scores[share] for runs in ours.values() for points in runs.values()]
         target = targets[place] if targets else halfway(begin, ends)
         console.print(target_table(found, share, target))
-    told = [row for name, runs in found.items() for seed, points in runs.items() for row in rows(name, seed, points)]
-    write_json(study.folder / "curves.json", told)
+    lines = [row for name, runs in found.items() for seed, points in runs.items() for row in rows(name, seed, points)]
+    write_json(study.folder / "curves.json", lines)
     with (study.folder / "curves.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(told[0]))
+        writer = csv.DictWriter(stream, list(lines[0]))
         writer.writeheader()
-        writer.writerows(told)
+        writer.writerows(lines)
     return found
+
+
+def own(found: dict[str, dict[int, list[Point]]]) -> dict[str, dict[int, list[Point]]]:
+    """Our methods, which set the target for all; of nothing but others, those."""
+    return {name: runs for name, runs in found.items() if name not in PEERS} or found
 
 
 def headed(title: str, *headings: str) -> Table:
@@ -221,16 +232,23 @@ def cost_table(study: Study, found: dict[str, dict[int, list[Point]]], rates: Se
 
 
 def accuracy_table(found: dict[str, dict[int, list[Point]]]) -> Table:
-    """Accuracy at the end of the budget."""
+    """Accuracy at the end of the budget, and how much that is above the encoder that a run began with."""
+    shares = [f"{share} % of the labels" for share in SHARES]
     table = headed(
-        "linear probe, %, mean over seeds (95 % interval)", "method", *(f"{s} % of the labels" for s in SHARES), "seeds"
+        "linear probe, %, mean over seeds (95 % interval)", "method", *shares, "gain with all labels", "seeds"
     )
-    seeds = {seed: points[0] for runs in found.values() for seed, points in runs.items()}
-    ends = {"untrained encoder": list(seeds.values())}
-    ends |= {name: [points[-1] for points in runs.values()] for name, runs in found.items()}
-    for name, points in ends.items():
-        table.add_row(name, *(interval([p.scores[share] for p in points]) for share in SHARES), str(len(points)))
+    first = {seed: points[0] for runs in own(found).values() for seed, points in runs.items()}
+    table.add_row("untrained encoder", *told(first.values()), "", str(len(first)))
+    for name, runs in found.items():
+        gains = [points[-1].scores["100"] - points[0].scores["100"] for points in runs.values()]
+        table.add_row(name, *told([points[-1] for points in runs.values()]), interval(gains), str(len(runs)))
     return table
+
+
+def told(points: Iterable[Point]) -> list[str]:
+    """Accuracy with each share of the labels."""
+    seeds = list(points)
+    return [interval([point.scores[share] for point in seeds]) for share in SHARES]
 
 
 def target_table(found: dict[str, dict[int, list[Point]]], share: str, target: float) -> Table:

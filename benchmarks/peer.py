@@ -44,7 +44,7 @@ class Job(NamedTuple):
     rates: list[float]
     """Learning rate of each step; none to take steps when asked."""
     marks: list[int]
-    """Steps after which the encoder is asked for its features."""
+    """Steps after which the encoder is asked for its features; 0 is before the first."""
     ema: float | None
     """Momentum of moving averages at the start; None for the package's own."""
 
@@ -148,10 +148,11 @@ class Run:
 
     def learn(self, splits: dict[str, Tensor]) -> None:
         """Take all steps; write features on the way and, at the end, what it took."""
-        out, spent, last = Path(self.job.out), 0.0, 0.0
+        out, spent = Path(self.job.out), 0.0
         flops = self.operations()
-        for done, rate in enumerate(self.job.rates, 1):
-            spent += self.step(rate, done / len(self.job.rates))
+        for done, rate in enumerate([None, *self.job.rates]):
+            if rate is not None:
+                spent += self.step(rate, done / len(self.job.rates))
             if done in self.job.marks:
                 write(out / f"features-{done}.npz", {name: self.features(images) for name, images in splits.items()})
         last = float(self.learner.loss(self.normalised(self.images[:256])).detach())

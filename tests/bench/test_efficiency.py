@@ -187,6 +187,29 @@ def test_tables_and_files(study: tuple[Study, list[str]], capsys: pytest.Capture
     assert "90.0" in out
 
 
+def test_another_package_is_held_against_its_own_beginning(study: tuple[Study, list[str]]) -> None:
+    made, _ = study
+    efficiency.work(made, ["MAE"], SEEDS, RATES, "")
+    costs.keep(made, {"lightly MAE": {"ms": 200.0}})
+    folder = efficiency.folder_of(made, "lightly MAE", 2e-3, 0)
+    folder.mkdir()
+    write_json(folder / "done.json", {"flops": 3.0})
+    for step in (0, 5, 10, 20):
+        write_json(folder / f"scores-{step}.json", {share: {"test": 20.0 + step, "val": 0.0} for share in SHARES})
+    assert efficiency.curve(made, "lightly MAE", 2e-3, 0) == []
+    write_json(folder / "scores-40.json", {share: {"test": 99.0, "val": 0.0} for share in SHARES})
+    found = efficiency.gathered(made, ["MAE", "lightly MAE"], SEEDS, RATES)
+    points = found["lightly MAE"][0]
+    assert [(point.step, point.scores["10"]) for point in points] == [(0, 20), (5, 25), (10, 30), (20, 40), (40, 99)]
+    assert points[-1].flops == 40 * 16 * 3.0
+    shown = efficiency.accuracy_table(found)
+    cells = [list(column.cells) for column in shown.columns]
+    assert cells[0] == ["untrained encoder", "MAE", "lightly MAE"]
+    assert cells[1][0].startswith("1.0")
+    assert cells[4] == ["", interval([89.0, 89.0]), "79.0"]
+    assert efficiency.own(found) == {"MAE": found["MAE"]}  # the target does not depend on who else is there
+
+
 def test_studies_are_not_mixed(study: tuple[Study, list[str]]) -> None:
     made, _ = study
     with pytest.raises(UserError, match=r"8\.0.*16.*another --out"):
@@ -257,11 +280,12 @@ def test_another_package_trains_and_its_features_are_kept(tmp_path: Path) -> Non
         return (net(x).mean(1) - x.mean((1, 2, 3))).square().mean()
 
     learner = peer.Learner(net, loss, shares.append, lambda x: net(x)[:, None])
-    job = peer.Job("toy", "", str(tmp_path), 4, 3, 1, 1, 1, 1, 1, 8, 0, 0.0, [3e-2] * 30, [1, 30], None)
+    job = peer.Job("toy", "", str(tmp_path), 4, 3, 1, 1, 1, 1, 1, 8, 0, 0.0, [3e-2] * 30, [0, 1, 30], None)
     run = peer.Run(job, learner, images)
     drawn = [row for _ in range(5) for row in run.rows()]  # 40 of 20 images: two permutations
     assert sorted(drawn[:20]) == sorted(drawn[20:]) == list(range(20))
     assert drawn[:20] != drawn[20:]
+    untrained = net(run.normalised(images[:5])).detach().numpy().copy()
     before = float(loss(run.normalised(images)).detach())
     run.learn(dict.fromkeys(peer.SPLITS, images[:5]))
     assert shares == pytest.approx([(step + 1) / 30 for step in range(30)])
@@ -269,10 +293,12 @@ def test_another_package_trains_and_its_features_are_kept(tmp_path: Path) -> Non
     assert told["loss"] < before / 10
     assert told["steps"] == 30
     assert told["flops"] == 2 * 2 * 16 * 3  # a product forward and one backward: the images ask for no gradient
-    late, early = (np.load(tmp_path / f"features-{step}.npz")["test"] for step in (30, 1))
+    late, early, first = (np.load(tmp_path / f"features-{step}.npz")["test"] for step in (30, 1, 0))
     assert late.shape == (5, 3)
     assert np.allclose(late, net(run.normalised(images[:5])).detach().numpy(), atol=1e-5)
+    assert np.allclose(first, untrained, atol=1e-5)
     assert not np.allclose(late, early)
+    assert not np.allclose(first, early)
 
 
 def test_parts_of_a_run_are_whole() -> None:
