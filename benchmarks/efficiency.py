@@ -38,9 +38,9 @@ PARTS = 8
 """Into so many parts a run is cut by its checkpoints."""
 MEASURED = (1, 2, 4, 8)
 """After so many of them the encoder is measured."""
-START, OUTSIDE, JUDGE = 8.0, 65.0, 13.0
+START, OUTSIDE, JUDGE, PROBE = 8.0, 75.0, 13.0, 3.0
 """Processor seconds, for the estimate only: of starting a run; of starting one in the peers' environment, with its features; of
-judging an encoder."""
+judging an encoder; of judging features that are there."""
 
 
 def folder_of(study: Study, name: str, rate: float, seed: int) -> Path:
@@ -128,7 +128,7 @@ def estimate(study: Study, names: Sequence[str], seeds: Sequence[int], rates: Se
             ended = any((folder / file).exists() for folder in done for file in ("report.json", "done.json"))
             if not ended:
                 minutes += (study.seconds + (OUTSIDE if name in PEERS else START)) / 60
-            minutes += max(0, len(parts_of(name)) - scored) * JUDGE / 60
+            minutes += max(0, len(parts_of(name)) - scored) * (PROBE if name in PEERS else JUDGE) / 60
     missing = [seed for seed in seeds if not (study.folder / f"untrained-{seed}.json").exists()]
     return minutes + len(missing) * JUDGE / 60
 
