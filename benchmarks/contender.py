@@ -154,6 +154,8 @@ class Contender:
         self.process.stdin.write(order + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
+        while line and not line.startswith("{"):  # printed by a library while it was imported
+            line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(f"contender {self.process.args} has ended with {self.process.wait()}")
         return dict(json.loads(line))

@@ -394,6 +394,37 @@ class Whole(MaskSampler):
 
 
 @final
+class Quadrants(MaskSampler):
+    """One quadrant is seen, and each of the other three is asked.
+
+    Which one is seen is drawn for every sample. Where a side is odd the quadrants differ in size by a row or a column, and all
+    are cut to that of the smallest by an unbiased random subset. On videos they span all of time.
+
+    Source: the rasterised masks of I-JEPA's table 6.
+    """
+
+    def __call__(self, grid: Grid, batch: int, rng: torch.Generator) -> list[Masks]:
+        """Draw one `Masks` with context `[B, 1, K]` and target `[B, 3, Q]`.
+
+        Raises:
+            UserError: a side of the plane has one token.
+        """
+        plane = Plane.of(grid)
+        if min(plane.rows, plane.cols) < 2:
+            raise UserError(
+                f"masks=rasterised cuts a plane into quadrants, but this grid has {plane.rows} x {plane.cols} tokens"
+            )
+        lower = np.arange(plane.rows) >= plane.rows // 2
+        right = np.arange(plane.cols) >= plane.cols // 2
+        which = np.tile(
+            (2 * lower[:, None] + right).reshape(-1), plane.depth
+        )  # [N], a quadrant from 0 to 3 for each token
+        order = torch.rand(batch, 4, generator=rng).argsort(-1).numpy()  # the seen one comes first
+        inside = torch.from_numpy(order[..., None] == which)  # [B, 4, N]
+        return [Masks.from_bool(inside[:, :1], inside[:, 1:], rng)]
+
+
+@final
 class CrossBlock(MaskSampler):
     """Target blocks that take their rows, their columns or both along out of the context.
 

@@ -92,7 +92,7 @@ from worldjepa.future import Future
 from worldjepa.interfaces import Encoder
 from worldjepa.kept import KeptBlocks
 from worldjepa.levels import OwnLatent, SameLatent
-from worldjepa.masks import CrossBlock, Curriculum, MultiBlock, MultiBlockOfficial, Random, Whole
+from worldjepa.masks import CrossBlock, Curriculum, MultiBlock, MultiBlockOfficial, Quadrants, Random, Whole
 from worldjepa.nn.actions import ActionSpec
 from worldjepa.nn.positions import SinCos, Table
 from worldjepa.nn.rotary import Rotary
@@ -329,6 +329,7 @@ CASES: dict[type, list[Case]] = {
         Case(lambda _: Random(0.9), {"batch": 2}),
         Case(lambda _: Random([0.3, 0.7]), {"batch": 3}),
     ],
+    Quadrants: [Case(lambda _: Quadrants(), {"grids": GRIDS})],
     Whole: [Case(lambda _: Whole(), {"grids": GRIDS, "random": False, "disjoint": False})],
     KeptBlocks: [
         Case(lambda _: KeptBlocks(), {"grids": GRIDS}),

@@ -14,9 +14,11 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor
 
+from worldjepa.cli.compose import compose_config
 from worldjepa.errors import UserError
 from worldjepa.interfaces import MaskSampler
-from worldjepa.masks import MultiBlock, MultiBlockOfficial, Random
+from worldjepa.masks import MultiBlock, MultiBlockOfficial, Quadrants, Random
+from worldjepa.train.build import build_sampler
 from worldjepa.types import Grid, Masks, random_subset
 
 DRAWS = 1000
@@ -261,6 +263,59 @@ def test_blocks_are_rectangles_and_span_all_slices() -> None:
         assert len(context) >= 3 * 4 - 8
 
 
+# --- the masks that I-JEPA's table 6 compares with -------------------------------------------------------------------
+
+
+def quadrant(rows: int, cols: int, times: int, below: bool, right: bool) -> set[int]:
+    """The tokens of a quadrant, counted out one by one."""
+    return {
+        (time * rows + row) * cols + col
+        for time in range(times)
+        for row in range(rows)
+        for col in range(cols)
+        if (row >= rows // 2) == below and (col >= cols // 2) == right
+    }
+
+
+@pytest.mark.parametrize("grid", [Grid(1, 8, 8), Grid(2, 4, 6), Grid(6, 4, 1)])
+def test_one_quadrant_is_seen_and_the_others_are_asked(grid: Grid) -> None:
+    rows, cols, times = (grid.t, grid.h, 1) if grid.w == 1 else (grid.h, grid.w, grid.t)
+    four = [quadrant(rows, cols, times, below, right) for below in (False, True) for right in (False, True)]
+    (masks,) = Quadrants()(grid, 400, rng(6))
+    seen = torch.zeros(4)
+    for context, targets in zip(masks.context, masks.target, strict=True):
+        drawn = [set(tokens.tolist()) for tokens in (*context, *targets)]
+        assert sorted(map(sorted, drawn)) == sorted(map(sorted, four))
+        seen[four.index(drawn[0])] += 1
+    assert float(((seen - 100) ** 2 / 100).sum()) < chi2.ppf(0.999, 3)
+
+
+def test_quadrants_of_odd_sides_are_cut_to_the_smallest() -> None:
+    (masks,) = Quadrants()(Grid(1, 5, 7), 300, rng(7))
+    assert masks.context.shape == (300, 1, 2 * 3)
+    assert masks.target.shape == (300, 3, 2 * 3)
+    four = [quadrant(5, 7, 1, below, right) for below in (False, True) for right in (False, True)]
+    for context, targets in zip(masks.context, masks.target, strict=True):
+        where = [next(i for i, one in enumerate(four) if set(drawn.tolist()) <= one) for drawn in (*context, *targets)]
+        assert sorted(where) == [0, 1, 2, 3]
+    for sets in masks:  # whatever is cut, every token is sometimes there
+        assert len(sets.unique()) == 35
+
+
+def test_the_block_option_asks_one_large_block() -> None:
+    sampler = build_sampler(compose_config("train", ["masks=block"]).config)
+    for seed in range(20):
+        (masks,) = sampler(Grid(1, 14, 14), 8, rng(seed))
+        assert masks.target.shape[:2] == (8, 1)
+        assert masks.target.shape[-1] == pytest.approx(0.6 * 196, abs=8)
+        for context, target in zip(masks.context[:, 0], masks.target[:, 0], strict=True):
+            h, w = block_size(target, 14)
+            assert len(target) == h * w
+            assert not set(context.tolist()) & set(target.tolist())
+            # All around it is seen, but for rounding to a multiple of eight.
+            assert 0 <= 196 - len(target) - len(context) < 8
+
+
 # --- settings that cannot be met -------------------------------------------------------------------------------------
 
 IMPOSSIBLE = [
@@ -272,6 +327,7 @@ IMPOSSIBLE = [
     (MultiBlockOfficial(), Grid(1, 8, 8), ["8 x 8", "target block", "min_keep=10"]),
     (MultiBlockOfficial(), Grid(1, 1, 64), ["1 x 64"]),
     (MultiBlockOfficial(), Grid(2, 14, 14), ["for images"]),
+    (Quadrants(), Grid(1, 1, 64), ["1 x 64", "quadrants"]),
     (Random(0.1), Grid(1, 2, 2), ["0.1", "4 tokens", "hides 0"]),
     (Random(0.9), Grid(1, 2, 2), ["hides 4", "to see"]),
 ]
