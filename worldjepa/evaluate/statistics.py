@@ -125,10 +125,30 @@ def paired(
     if len(first) != len(second):
         raise UserError(f"a paired comparison needs the same examples: {len(first)} and {len(second)}")
     apart = first - second
-    means = resampled(apart, strata, draws, seed)
-    low, high = _range(means, level)
-    beyond = min(int((means <= 0).sum()), int((means >= 0).sum()))
-    return Difference(float(apart.mean()), low, high, min(1.0, 2 * (beyond + 1) / (draws + 1)))
+    return _difference(float(apart.mean()), resampled(apart, strata, draws, seed), level)
+
+
+def nested(
+    groups: Sequence[NDArray[np.float64]], level: float = 0.95, draws: int = 10_000, seed: int = 0
+) -> Difference:
+    """The mean over groups, such as tasks, of the means of their values, such as seeds, examples, or differences of two models.
+
+    The bootstrap draws groups with replacement, and within each that is drawn its values anew: how much the mean depends on
+    the choice of groups is part of the interval. p is that of a mean of 0, as in `paired`.
+
+    Raises:
+        UserError: there are no groups, one is empty, or the settings are out of range.
+    """
+    if not groups:
+        raise UserError("a mean over groups needs at least one of them")
+    rng = np.random.default_rng(seed)
+    picked = rng.integers(len(groups), size=(draws, len(groups)))
+    total = np.zeros(draws)
+    for index, values in enumerate(groups):
+        rows = np.nonzero(picked == index)[0]
+        if len(rows):
+            np.add.at(total, rows, resampled(values, None, len(rows), int(rng.integers(1 << 31))))
+    return _difference(float(np.mean([values.mean() for values in groups])), total / len(groups), level)
 
 
 def resampled(
@@ -172,6 +192,12 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Disagreement
     logs = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(min(one, other) + 1)]
     tail = sum(math.exp(log - n * math.log(2)) for log in logs)
     return Disagreement(one, other, min(1.0, 2 * tail))
+
+
+def _difference(mean: float, means: NDArray[np.float64], level: float) -> Difference:
+    low, high = _range(means, level)
+    beyond = min(int((means <= 0).sum()), int((means >= 0).sum()))
+    return Difference(mean, low, high, min(1.0, 2 * (beyond + 1) / (len(means) + 1)))
 
 
 def _range(means: NDArray[np.float64], level: float) -> tuple[float, float]:

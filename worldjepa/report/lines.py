@@ -116,7 +116,7 @@ class LineChart:
 
 
 def thinned(series: Series, most: int = MOST) -> Series:
-    """A series of at most `most` points that looks the same: the lowest, the highest and a gap of each stretch stay, and both ends."""
+    """A series of at most `most` points that looks the same: of each stretch, the lowest, the highest and a gap stay."""
     n = len(series.x)
     if n <= most:
         return series

@@ -47,7 +47,7 @@ class Scale:
 
 
 def spanning(values: Iterable[float], start: float, end: float, log: bool = False, room: float = 0.04) -> Scale:
-    """A scale on which all of these numbers are, with a little room at both ends; numbers that have no place are passed over."""
+    """A scale on which all of these numbers are, with a little room at both ends; what is not finite is passed over."""
     shown = [x for x in values if math.isfinite(x) and (x > 0 or not log)]
     low, high = (min(shown), max(shown)) if shown else (1.0, 10.0) if log else (0.0, 1.0)
     if log:
