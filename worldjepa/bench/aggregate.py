@@ -128,16 +128,19 @@ class Board:
         return (np.array([*line.scores().values()]) - floor) / (best - floor)
 
     def gain(self, line: Line) -> Score | None:
-        """How much better a model is than the untrained encoder, seed by seed where both have the same; more is better."""
+        """How much better a model is than the untrained encoder, more is better.
+
+        Seed by seed where both have the same ones; else, as where a probe without randomness was asked once of the model, by
+        the means and without an interval.
+        """
         other = self.untrained(line)
         if other is None:
             return None
         ours, theirs = line.scores(), other.scores()
         sign = 1 if self.variant.higher_is_better else -1
-        common = sorted(ours.keys() & theirs.keys())
-        if not common:
-            return Score(sign * (line.mean() - other.mean()), None, None, 0)
-        return over_seeds([sign * (ours[seed] - theirs[seed]) for seed in common])
+        if ours.keys() != theirs.keys():
+            return Score(sign * (line.mean() - other.mean()), None, None, min(len(ours), len(theirs)))
+        return over_seeds([sign * (ours[seed] - theirs[seed]) for seed in sorted(ours)])
 
 
 def over_seeds(values: Sequence[float]) -> Score:

@@ -56,15 +56,16 @@ def _counted(records: Sequence[Record], variants: Sequence[Variant]) -> str:
 
 def _task(which: Variant, variants: Sequence[Variant], tables: Sequence[Board], origins: Origins) -> Section:
     parts: list[Part] = []
+    charts: list[Part] = []  # behind the tables, where two have room beside each other
     twins = [one for one in variants if one != which and (one.task, one.factor) == (which.task, which.factor)]
     if twins:
         others = ", ".join(_apart(which, one) for one in twins)
         parts.append(Words(f"Not to be compared with the other table of this task: {others}.", warning=True))
     for board in tables:
         if board.variant == which:
-            parts.append(board_table(board, origins))
-            parts += [Words(note, warning=True) for note in notes(board)]
-            parts.append(_chart(board))
+            parts += [board_table(board, origins), *notes(board)]
+            charts.append(_chart(board))
+    parts += charts
     return Section(f"{heading(which, variants)}, {which.modality}", parts)
 
 
@@ -109,9 +110,7 @@ def _overall(found: Sequence[Overall], variants: Sequence[Variant]) -> list[Part
         if one.left_out:
             reasons = "; ".join(f"{heading(which, variants)}: {reason}" for which, reason in one.left_out)
             parts.append(Words(f"Not counted for {NAMES[one.probe]}: {reasons}.", warning=True))
-        if one.standings:
-            parts.append(_standings_chart(one))
-    return parts
+    return [*parts, *(_standings_chart(one) for one in found if one.standings)]
 
 
 def _standings_chart(one: Overall) -> DotChart:
@@ -153,19 +152,20 @@ def comparison(found: Comparison) -> Page:
 
 
 def _duels(found: Comparison) -> Table:
+    single = any(one.exact for one in found.duels)
     columns = (
         *(Column("", False), *map(Column, found.names), Column("difference"), Column("p"), Column("p after Holm")),
-        *(Column("McNemar's p"), Column("examples"), Column("seeds")),
+        *(*([Column("McNemar's p")] if single else []), Column("examples"), Column("seeds")),
     )
     rows = []
     for one in found.duels:
         metric = one.pair.metric
         means = [number(float(np.mean([x.score for x in side])), metric) for side in (one.first, one.second)]
         exact = "" if one.exact is None else f"{one.exact.p:.2g} ({one.exact.only_first} : {one.exact.only_second})"
-        tests = (f"{one.difference.p:.2g}", f"{one.adjusted:.2g}", exact)
+        tests = (f"{one.difference.p:.2g}", f"{one.adjusted:.2g}", *([exact] if single else []))
         seeds = f"{len(one.first)} and {len(one.second)}"
         rows.append((f"{told(one.pair)}, {metric}", *means, _apart_by(one), *tests, str(len(one.apart)), seeds))
-    return Table("Task by task", columns, rows)
+    return Table("Differences", columns, rows)
 
 
 def _apart_by(one: Duel) -> str:
@@ -184,7 +184,7 @@ def _totals(found: Comparison) -> Table:
         mean, low, high, p = one.difference
         spread_ = f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
         rows.append((NAMES[one.probe], str(one.tasks), str(one.ahead), str(one.behind), spread_, f"{p:.2g}"))
-    return Table("Over tasks", columns, rows)
+    return Table("Mean differences", columns, rows)
 
 
 def _duel_chart(duels: Sequence[Duel], bits: bool, names: tuple[str, str]) -> DotChart:

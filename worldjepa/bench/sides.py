@@ -45,7 +45,7 @@ def side(word: str, within: Path | None = None) -> Side:
     if within is not None:
         return Side(word, _named(word, within))
     if path.exists():
-        return Side(word, _only(path))
+        return Side(path.resolve().name, _only(path))
     if path.name != word and path.parent.is_dir():
         return Side(path.name, _named(path.name, path.parent))
     raise UserError(

@@ -12,7 +12,7 @@ from typing import NamedTuple, final
 from worldjepa.bench.aggregate import CEILING, ENOUGH, Board, Line, Score, Variant
 from worldjepa.bench.record import Record
 from worldjepa.bench.standings import Overall, Standing
-from worldjepa.report.table import Cell, Code, Column, Numbered, Strong, Table
+from worldjepa.report.table import Cell, Code, Column, Numbered, Strong, Table, Words
 
 NAMES = {
     "knn": "nearest neighbours",
@@ -136,17 +136,14 @@ def minutes(records: Iterable[Record]) -> float:
     return sum(sum(record.seconds.values()) for record in records) / 60
 
 
-def notes(board: Board) -> list[str]:
+def notes(board: Board) -> list[Words]:
     """What a reader must know of a table: rows that are missing, and results that should be equal and are not."""
-    said = []
-    if board.missing():
-        said.append(f"Missing here: {', '.join(board.missing())}.")
+    gone = board.missing()
+    said = [Words(f"Missing for {NAMES[board.probe]}: {', '.join(gone)}.")] if gone else []
     for record, other in board.conflicts:
-        metric = board.variant.metric
-        said.append(
-            f"{record.row} with seed {record.seed} was measured twice and came out as {number(record.score, metric)} and "
-            f"{number(other, metric)}: the first is shown."
-        )
+        first, second = (number(score, board.variant.metric) for score in (record.score, other))
+        twice = f"{record.row} with seed {record.seed} was measured twice and came out as {first} and {second}"
+        said.append(Words(f"{twice}: the first is shown.", warning=True))
     return said
 
 
@@ -154,7 +151,8 @@ def seeds_said() -> str:
     """How the numbers in brackets are meant."""
     return (
         f"In brackets: Student's 95 % interval over seeds, from {ENOUGH} seeds on. Normalised: 0 is chance, 1 the best "
-        "possible. Minutes are those of features and probe, of all seeds together; features that were there already took none."
+        "possible. A seed draws the examples that are learned from, the probe and the untrained weights; the trained weights "
+        "are the same with all seeds. Minutes are those of features and probe, of all seeds together."
     )
 
 

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 REPORT_HELP = """
 usage: worldjepa bench report FOLDER|FILE ... [format=md|csv|html|all] [out=PLACE] [into=FILE.md] [name=NAME]
 
-Says what results of `worldjepa bench run` say together: for each task and probe the mean over seeds with its interval, from chance over raw
-input and the untrained encoder to the models; over tasks normalised scores, mean ranks and points; what is missing.
+Says what results of `worldjepa bench run` say together: for each task and probe the mean over seeds with its interval,
+from chance over raw input and the untrained encoder to the models; over tasks normalised scores, mean ranks and points;
+what is missing.
 
   format=md          Markdown (the default), csv with one line a result, one html page, or all of them
   out=PLACE          the file to write, or for format=all the folder; md and csv are printed without it
@@ -27,8 +28,8 @@ input and the untrained encoder to the models; over tasks normalised scores, mea
 COMPARE_HELP = """
 usage: worldjepa bench compare A B [within=FOLDER] [out=FILE.md|FILE.html]
 
-Says whether model A is better than model B, by test examples that both were asked. A and B are folders with the results of one model, or
-FOLDER/NAME; with within=FOLDER, names of models in it, or of other rows of its report, such as untrained.
+Says whether model A is better than model B, by test examples that both were asked. A and B are folders with the results
+of one model, or FOLDER/NAME; with within=FOLDER, names of models in it, or of other rows of its report, such as untrained.
 """
 FORMATS = ("md", "csv", "html", "all")
 _REPORT = ("format", "out", "into", "name")
@@ -104,7 +105,8 @@ def _compare(words: Sequence[str]) -> int:
     from worldjepa.report.markdown import markdown
 
     first, second = (side(word, within) for word in sides)
-    page = comparison(compare((first.name, second.name), first.records, second.records))
+    names = (first.name, second.name) if first.name != second.name else (sides[0], sides[1])
+    page = comparison(compare(names, first.records, second.records))
     if out is None:
         print(markdown(page), end="")
     else:

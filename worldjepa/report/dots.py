@@ -13,7 +13,7 @@ from worldjepa.report.text import clean, short
 
 WIDTH, ROW, BELOW = 420, 40, 44
 _MARGIN = 10
-_LETTERS = 48
+_LETTERS = 44
 """So many letters fit beside each other."""
 
 

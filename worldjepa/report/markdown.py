@@ -38,13 +38,12 @@ def escaped(text: str) -> str:
     return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def code(text: str, in_table: bool = False) -> str:
+def code(text: str) -> str:
     """A text letter for letter, between more backticks than it has in a row."""
     line = " ".join(clean(text).split())
     fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
     room = " " if line.startswith("`") or line.endswith("`") or not line else ""
-    line = f"{fence}{room}{line}{room}{fence}"
-    return line.replace("|", "\\|") if in_table else line
+    return f"{fence}{room}{line}{room}{fence}"
 
 
 def _part(part: Part) -> list[str]:
@@ -74,7 +73,8 @@ def _line(cells: Sequence[str]) -> str:
 def _cell(cell: Cell) -> str:
     match cell:
         case Code():
-            return code(cell.text, in_table=True)
+            # Between backticks, a cell of a table cannot have a backslash before a bar.
+            return f"<code>{escaped(cell.text)}</code>"
         case Strong():
             return f"**{escaped(cell.text)}**"
         case _:
