@@ -13,7 +13,7 @@ EXAMPLES = "e" * 64
 
 
 def result(**fields: Any) -> Record:
-    """A result of a task with 400 examples, right on as many of them as its score says."""
+    """A result of a task with 100 examples, right on as many of them as its score says."""
     given: dict[str, Any] = {
         "suite": "embedded",
         "task": "direction",
@@ -34,7 +34,7 @@ def result(**fields: Any) -> Record:
         "chosen": {"k": 20},
         "train": 1000,
         "val": 200,
-        "test": 400,
+        "test": 100,
         "unreadable": 0,
         "examples": EXAMPLES,
         "seconds": {"features": 30.0, "probe": 6.0},
@@ -52,7 +52,7 @@ def result(**fields: Any) -> Record:
     given.setdefault("scores", {given["metric"]: given["score"]})
     if "correct" not in given:
         rng = torch.Generator().manual_seed(int(given["key"][:8], 16))
-        right = torch.randperm(400, generator=rng) < round(4 * given["score"])
+        right = torch.randperm(100, generator=rng) < round(given["score"])
         given["correct"] = pack(right) if given["metric"] == "top1" and given["row"] != "chance" else None
     return Record(**given)
 

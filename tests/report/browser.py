@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import shutil
-import subprocess
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,18 +123,20 @@ def browser(folder: Path) -> Iterator[Tab]:
     if program is None:
         pytest.skip(f"no browser is installed: none of {', '.join(NAMES)}")
     ours, theirs = os.pipe(), os.pipe()
-    # Chromium reads from descriptor 3 and writes to 4; as root it runs without its sandbox only.
-    command = [program, *QUIET, "--remote-debugging-pipe", f"--user-data-dir={folder}"]
-    command += ["--no-sandbox"] if os.geteuid() == 0 else []
-    shell = ["sh", "-c", f'exec "$@" 3<&{ours[0]} 4>&{theirs[1]}', "sh"]
-    with subprocess.Popen(
-        [*shell, *command], pass_fds=(ours[0], theirs[1]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        os.close(ours[0])
-        os.close(theirs[1])
-        try:
-            yield Tab(ours[1], theirs[0])
-        finally:
-            process.kill()
-            os.close(ours[1])
-            os.close(theirs[0])
+    # As root it runs without its sandbox only.
+    words = [program, *QUIET, "--remote-debugging-pipe", f"--user-data-dir={folder}"]
+    words += ["--no-sandbox"] if os.geteuid() == 0 else []
+    # It reads from descriptor 3 and writes to 4; copies far from these are not overwritten on the way there.
+    far = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 100) for end in (ours[0], theirs[1])]
+    actions = [(os.POSIX_SPAWN_DUP2, far[0], 3), (os.POSIX_SPAWN_DUP2, far[1], 4)]
+    actions += [(os.POSIX_SPAWN_OPEN, end, os.devnull, os.O_WRONLY, 0) for end in (1, 2)]  # type: ignore[misc]
+    process = os.posix_spawn(program, words, os.environ, file_actions=actions)
+    for end in (*far, ours[0], theirs[1]):
+        os.close(end)
+    try:
+        yield Tab(ours[1], theirs[0])
+    finally:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        os.close(ours[1])
+        os.close(theirs[0])

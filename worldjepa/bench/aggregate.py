@@ -71,7 +71,7 @@ class Line:
 
     def mean(self) -> float:
         """The mean over seeds alone."""
-        return self.score().mean
+        return float(np.mean([*self.scores().values()]))
 
 
 @final

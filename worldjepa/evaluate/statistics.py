@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -72,6 +73,7 @@ def t_cdf(t: float, df: int) -> float:
     return 0.5 + share / 2
 
 
+@cache
 def t_quantile(p: float, df: int) -> float:
     """The t with `t_cdf(t, df) = p`, for p of 0.5 or more, by bisection."""
     low, high = 0.0, 1.0
@@ -167,12 +169,25 @@ def resampled(
     groups = [values] if strata is None else [values[strata == one] for one in np.unique(strata)]
     total = np.zeros(draws)
     for group in groups:
-        rows = max(1, _CHUNK // len(group))
-        for start in range(0, draws, rows):
-            count = min(rows, draws - start)
-            total[start : start + count] += group[rng.integers(len(group), size=(count, len(group)))].sum(1)
+        total += _sums(group, draws, rng)
     found: NDArray[np.float64] = total / len(values)
     return found
+
+
+def _sums(group: NDArray[np.float64], draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """The sum of as many values as there are, drawn with replacement, again and again."""
+    kinds, counts = np.unique(group, return_counts=True)
+    if len(kinds) * 8 < len(group):
+        # Few different values, as where each is right or wrong: how often each is drawn is one draw of a multinomial.
+        often = rng.multinomial(len(group), counts / len(group), size=draws)
+        drawn: NDArray[np.float64] = often @ kinds
+        return drawn
+    sums = np.zeros(draws)
+    rows = max(1, _CHUNK // len(group))
+    for start in range(0, draws, rows):
+        count = min(rows, draws - start)
+        sums[start : start + count] = group[rng.integers(len(group), size=(count, len(group)))].sum(1)
+    return sums
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Disagreement:
