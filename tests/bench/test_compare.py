@@ -11,8 +11,8 @@ from scipy import stats
 
 from tests.bench.made import result, suite
 from worldjepa.bench.compare import compare
-from worldjepa.bench.page import comparison
 from worldjepa.bench.record import Record, pack, unpack
+from worldjepa.bench.verdict import comparison
 from worldjepa.errors import UserError
 from worldjepa.evaluate.statistics import nested, paired
 from worldjepa.report.markdown import markdown

@@ -90,11 +90,10 @@ def compare(
         UserError: nothing can be compared; the message says why.
     """
     ours, theirs = _sorted(first), _sorted(second)
-    duels: list[Duel] = []
-    refusals: list[Refusal] = []
-    for pair in sorted(ours.keys() | theirs.keys(), key=lambda one: (one[:3], PROBES.index(one.probe))):
-        for found in _meet(pair, names, ours.get(pair, []), theirs.get(pair, []), draws):
-            (duels if isinstance(found, Duel) else refusals).append(found)  # type: ignore[arg-type]
+    pairs = sorted(ours.keys() | theirs.keys(), key=lambda one: (one[:3], PROBES.index(one.probe)))
+    found = [one for pair in pairs for one in _meet(pair, names, ours.get(pair, []), theirs.get(pair, []), draws)]
+    duels = [one for one in found if isinstance(one, Duel)]
+    refusals = [one for one in found if isinstance(one, Refusal)]
     if not duels:
         reasons = "; ".join(f"{told(one.pair)}: {one.reason}" for one in refusals) or "there are no results"
         raise UserError(f"'{names[0]}' and '{names[1]}' cannot be compared: {reasons}")

@@ -99,8 +99,8 @@ def _compare(words: Sequence[str]) -> int:
     if out is not None and out.suffix not in (".md", ".html"):
         raise UserError(f"out={out}: a comparison is written as FILE.md or FILE.html")
     from worldjepa.bench.compare import compare
-    from worldjepa.bench.page import comparison
     from worldjepa.bench.sides import side
+    from worldjepa.bench.verdict import comparison
     from worldjepa.report.files import write
     from worldjepa.report.markdown import markdown
 
