@@ -195,3 +195,16 @@ def test_what_results_say_of_themselves_is_text(text: str) -> None:
     plain, found = Skeleton(page("plain")), Skeleton(page(text))
     assert found.parts == plain.parts
     assert found.attributes == plain.attributes
+
+
+def test_models_share_what_is_the_same_measurement() -> None:
+    keys = {"raw input": "1" * 64, "untrained": "2" * 64, "chance": "3" * 64}
+    records = [result(row=row, key=key, model=name) for row, key in keys.items() for name in ("ijepa", "mae")]
+    records += [result(model=name, score=60.0) for name in ("ijepa", "mae", "alone")]
+    records.append(result(row="untrained", model="vjepa", score=10.0))
+    (board,) = boards(records)
+    labels = ["chance", "raw input", "untrained (ijepa, mae)", "untrained (vjepa)", "alone", "ijepa", "mae"]
+    assert [board.label(line) for line in board.lines] == labels
+    assert [board.gain(line) for line in board.lines[-2:]] == [(10.0, None, None, 1)] * 2
+    assert board.gain(board.lines[-3]) is None
+    assert board.missing() == ["supervised", "untrained (alone)"]
