@@ -128,3 +128,15 @@ def test_nested_is_the_literal_bootstrap() -> None:
         nested([])
     with pytest.raises(UserError, match="needs examples"):
         nested([np.array([])])
+
+
+def test_equal_models_are_equal_whatever_rounding_leaves() -> None:
+    # Three seeds that are right a third of the time each: the averages do not add up to 0 exactly.
+    def side(shift: int) -> list[Record]:
+        bits = [(torch.arange(90) + shift + seed) % 9 == 0 for seed in range(3)]
+        return [result(task=t, seed=seed, correct=pack(one)) for seed, one in enumerate(bits) for t in ("one", "two")]
+
+    found = compare(NAMES, side(0), side(4), draws=500)
+    assert [(one.ahead, one.behind) for one in found.totals] == [(0, 0)]
+    assert [one.difference.p for one in compare(NAMES, side(0), side(0), draws=500).duels] == [1.0, 1.0]
+    assert "-0.0" not in markdown(comparison(compare(NAMES, side(0), side(0), draws=50)))

@@ -103,9 +103,7 @@ class Board:
         if line.row == "trained":
             return line.models[0]
         alone = len(self.of(line.row)) == 1
-        kind = line.records[0].probe
-        own = "" if kind in ("none", self.probe) else f", {kind}"
-        return line.row + own if alone else f"{line.row} ({', '.join(line.models)}){own}"
+        return line.row if alone else f"{line.row} ({', '.join(line.models)})"
 
     def missing(self) -> list[str]:
         """The rows that should be there and are not."""

@@ -14,6 +14,9 @@ from worldjepa.bench.record import PROBES, Record, unpack
 from worldjepa.errors import UserError
 from worldjepa.evaluate.statistics import Difference, Disagreement, mcnemar, nested, paired
 
+EQUAL = 1e-9
+"""Percentage points that are no difference, but what rounding leaves of one."""
+
 
 class Pair(NamedTuple):
     """What is compared: a probe on a task."""
@@ -199,5 +202,5 @@ def _totals(duels: Sequence[Duel], draws: int) -> tuple[Total, ...]:
         if len(here) > 1:
             means = [one.difference.mean for one in here]
             found = nested([one.apart for one in here], draws=draws)
-            totals.append(Total(probe, len(here), sum(x > 0 for x in means), sum(x < 0 for x in means), found))
+            totals.append(Total(probe, len(here), sum(x > EQUAL for x in means), sum(x < -EQUAL for x in means), found))
     return tuple(totals)

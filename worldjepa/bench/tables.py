@@ -13,6 +13,7 @@ from worldjepa.bench.aggregate import CEILING, ENOUGH, Board, Line, Score, Varia
 from worldjepa.bench.record import Record
 from worldjepa.bench.standings import Overall, Standing
 from worldjepa.report.table import Cell, Code, Column, Numbered, Strong, Table, Words
+from worldjepa.report.text import short
 
 NAMES = {
     "knn": "nearest neighbours",
@@ -68,7 +69,12 @@ def percent(metric: str) -> bool:
 
 def number(value: float, metric: str, sign: bool = False) -> str:
     """A score as tables have it: one digit after the point of a percentage, three of anything else."""
-    return f"{value:{'+' if sign else ''}.{1 if percent(metric) else 3}f}"
+    return decimals(value, 1 if percent(metric) else 3, sign)
+
+
+def decimals(value: float, digits: int, sign: bool = False) -> str:
+    """A number with so many digits after the point; what rounds to 0 has no minus."""
+    return f"{round(value, digits) + 0.0:{'+' if sign else ''}.{digits}f}"
 
 
 def score(value: Score, metric: str, sign: bool = False) -> str:
@@ -108,13 +114,20 @@ def shown(board: Board, line: Line) -> str:
 
 def overall_table(found: Overall) -> Table:
     """How everything stands over tasks by one probe."""
-    columns = (Column("", False), Column("normalised score"), Column("mean rank"), Column("points"))
-    return Table(f"Over {_tasks(len(found.tasks))}: {NAMES[found.probe]}", columns, [*map(_standing, found.standings)])
+    ranked = any(one.rank is not None for one in found.standings)
+    columns = [
+        Column("", False),
+        Column("normalised score"),
+        *([Column("mean rank"), Column("points")] if ranked else []),
+    ]
+    rows = [_standing(one)[: len(columns)] for one in found.standings]
+    return Table(f"Over {_tasks(len(found.tasks))}: {NAMES[found.probe]}", columns, rows)
 
 
 def spread(one: Standing) -> str:
     """A normalised score with its interval."""
-    return f"{one.mean:.3f} ({one.low:.3f} to {one.high:.3f})"
+    mean, low, high = (decimals(value, 3) for value in (one.mean, one.low, one.high))
+    return f"{mean} ({low} to {high})"
 
 
 def csv_text(records: Sequence[Record]) -> str:
@@ -165,9 +178,9 @@ def _row(board: Board, line: Line, origins: Origins) -> list[Cell]:
         Strong(label) if line.row == "trained" else label,
         shown(board, line),
         "" if gain is None else score(gain, metric, sign=True),
-        "" if values is None else f"{values.mean():.3f}",
+        "" if values is None else decimals(float(values.mean()), 3),
         "" if line.row == "chance" else str(len(line.records)),
-        f"{minutes(line.records):.1f}",
+        short(minutes(line.records), 2),
         origins.of(line),
     ]
 

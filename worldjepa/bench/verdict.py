@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from worldjepa.bench.compare import Comparison, Duel, told
-from worldjepa.bench.tables import NAMES, number
+from worldjepa.bench.tables import NAMES, decimals, number
 from worldjepa.report.dots import Dot, DotChart
 from worldjepa.report.page import Page, Part, Section
 from worldjepa.report.table import Column, Table
@@ -56,8 +56,8 @@ def _duels(found: Comparison) -> Table:
 
 def _apart_by(one: Duel) -> str:
     mean, low, high, _ = one.difference
-    digits = 1 if one.bits else 3
-    return f"{mean:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+    said = [decimals(value, 1 if one.bits else 3, sign=True) for value in (mean, low, high)]
+    return f"{said[0]} ({said[1]} to {said[2]})"
 
 
 def _totals(found: Comparison) -> Table:
@@ -68,7 +68,8 @@ def _totals(found: Comparison) -> Table:
     rows = []
     for one in found.totals:
         mean, low, high, p = one.difference
-        apart = f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+        said = [decimals(value, 1, sign=True) for value in (mean, low, high)]
+        apart = f"{said[0]} ({said[1]} to {said[2]})"
         rows.append((NAMES[one.probe], str(one.tasks), str(one.ahead), str(one.behind), apart, f"{p:.2g}"))
     return Table("Mean differences", columns, rows)
 

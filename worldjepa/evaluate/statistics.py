@@ -211,7 +211,8 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Disagreement
 
 def _difference(mean: float, means: NDArray[np.float64], level: float) -> Difference:
     low, high = _range(means, level)
-    beyond = min(int((means <= 0).sum()), int((means >= 0).sum()))
+    equal = 1e-12 * float(np.abs(means).max())  # what rounding leaves of a difference of 0
+    beyond = min(int((means <= equal).sum()), int((means >= -equal).sum()))
     return Difference(mean, low, high, min(1.0, 2 * (beyond + 1) / (len(means) + 1)))
 
 
