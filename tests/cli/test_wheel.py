@@ -54,6 +54,9 @@ def run(cwd: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
 def test_contents(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"worldjepa/_configs/train.yaml", "worldjepa/py.typed", "worldjepa/cli/dispatch.py"} <= names
+    assert {
+        f"worldjepa/report/templates/{name}" for name in ("page.html", "parts.html", "page.css", "page.js")
+    } <= names
     assert any(name.startswith("modalities/image/") and name.endswith(".py") for name in names)
     assert "modalities/__init__.py" not in names
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"worldjepa", "modalities"}

@@ -107,3 +107,14 @@ def test_nonsense_is_refused() -> None:
     ):
         with pytest.raises((UserError, ValueError), match=told):
             wrong()
+
+
+def test_few_different_values_are_drawn_as_many_are() -> None:
+    values = np.repeat([0.0, 0.5, 1.0], [50, 20, 30])
+    rng = np.random.default_rng(1)
+    literal = [rng.choice(values, 100).mean() for _ in range(5000)]
+    found = resampled(values, draws=5000)
+    assert stats.ks_2samp(found, literal).pvalue > 0.001
+    assert found.std() == pytest.approx(values.std() / 10, rel=0.05)
+    within = resampled(values, np.repeat([0, 1], 50), draws=1000)  # 50 times 0 in one stratum, 20 and 30 in the other
+    assert (within.min() > 0.25, within.max() <= 0.5) == (True, True)

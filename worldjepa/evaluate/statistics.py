@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -72,6 +73,7 @@ def t_cdf(t: float, df: int) -> float:
     return 0.5 + share / 2
 
 
+@cache
 def t_quantile(p: float, df: int) -> float:
     """The t with `t_cdf(t, df) = p`, for p of 0.5 or more, by bisection."""
     low, high = 0.0, 1.0
@@ -125,10 +127,30 @@ def paired(
     if len(first) != len(second):
         raise UserError(f"a paired comparison needs the same examples: {len(first)} and {len(second)}")
     apart = first - second
-    means = resampled(apart, strata, draws, seed)
-    low, high = _range(means, level)
-    beyond = min(int((means <= 0).sum()), int((means >= 0).sum()))
-    return Difference(float(apart.mean()), low, high, min(1.0, 2 * (beyond + 1) / (draws + 1)))
+    return _difference(float(apart.mean()), resampled(apart, strata, draws, seed), level)
+
+
+def nested(
+    groups: Sequence[NDArray[np.float64]], level: float = 0.95, draws: int = 10_000, seed: int = 0
+) -> Difference:
+    """The mean over groups, such as tasks, of the means of their values, such as seeds, examples, or differences of two models.
+
+    The bootstrap draws groups with replacement, and within each that is drawn its values anew: how much the mean depends on
+    the choice of groups is part of the interval. p is that of a mean of 0, as in `paired`.
+
+    Raises:
+        UserError: there are no groups, one is empty, or the settings are out of range.
+    """
+    if not groups:
+        raise UserError("a mean over groups needs at least one of them")
+    rng = np.random.default_rng(seed)
+    picked = rng.integers(len(groups), size=(draws, len(groups)))
+    total = np.zeros(draws)
+    for index, values in enumerate(groups):
+        rows = np.nonzero(picked == index)[0]
+        if len(rows):
+            np.add.at(total, rows, resampled(values, None, len(rows), int(rng.integers(1 << 31))))
+    return _difference(float(np.mean([values.mean() for values in groups])), total / len(groups), level)
 
 
 def resampled(
@@ -147,12 +169,25 @@ def resampled(
     groups = [values] if strata is None else [values[strata == one] for one in np.unique(strata)]
     total = np.zeros(draws)
     for group in groups:
-        rows = max(1, _CHUNK // len(group))
-        for start in range(0, draws, rows):
-            count = min(rows, draws - start)
-            total[start : start + count] += group[rng.integers(len(group), size=(count, len(group)))].sum(1)
+        total += _sums(group, draws, rng)
     found: NDArray[np.float64] = total / len(values)
     return found
+
+
+def _sums(group: NDArray[np.float64], draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """The sum of as many values as there are, drawn with replacement, again and again."""
+    kinds, counts = np.unique(group, return_counts=True)
+    if len(kinds) * 8 < len(group):
+        # Few different values, as where each is right or wrong: how often each is drawn is one draw of a multinomial.
+        often = rng.multinomial(len(group), counts / len(group), size=draws)
+        drawn: NDArray[np.float64] = often @ kinds
+        return drawn
+    sums = np.zeros(draws)
+    rows = max(1, _CHUNK // len(group))
+    for start in range(0, draws, rows):
+        count = min(rows, draws - start)
+        sums[start : start + count] = group[rng.integers(len(group), size=(count, len(group)))].sum(1)
+    return sums
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Disagreement:
@@ -172,6 +207,13 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Disagreement
     logs = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(min(one, other) + 1)]
     tail = sum(math.exp(log - n * math.log(2)) for log in logs)
     return Disagreement(one, other, min(1.0, 2 * tail))
+
+
+def _difference(mean: float, means: NDArray[np.float64], level: float) -> Difference:
+    low, high = _range(means, level)
+    equal = 1e-12 * float(np.abs(means).max())  # what rounding leaves of a difference of 0
+    beyond = min(int((means <= equal).sum()), int((means >= -equal).sum()))
+    return Difference(mean, low, high, min(1.0, 2 * (beyond + 1) / (len(means) + 1)))
 
 
 def _range(means: NDArray[np.float64], level: float) -> tuple[float, float]:

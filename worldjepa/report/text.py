@@ -1,0 +1,37 @@
+"""What is shown of texts that others wrote, and of numbers."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+
+
+def clean(text: str) -> str:
+    """A text without what a page may not hold or would not show.
+
+    Control characters, halves of surrogate pairs and code points that are no characters become U+FFFD; signs that turn the
+    direction of the text, and those that take no room, are written out as `\\u202e` is here.
+    """
+    return "".join(_shown(sign) for sign in text)
+
+
+def _shown(sign: str) -> str:
+    if sign in "\n\t":
+        return sign
+    if unicodedata.category(sign) == "Cf":
+        return f"\\u{ord(sign):04x}"
+    return "\ufffd" if unicodedata.category(sign) in ("Cc", "Cs") or _no_character(ord(sign)) else sign
+
+
+def _no_character(point: int) -> bool:
+    return point & 0xFFFE == 0xFFFE or 0xFDD0 <= point <= 0xFDEF
+
+
+def short(value: float, digits: int = 4) -> str:
+    """A number for a person: thousands with commas, others to a few digits; a dash for what is not finite."""
+    if not math.isfinite(value):
+        return "–"
+    if abs(value) >= 1e15 or 0 < abs(value) < 1e-4:
+        return f"{value:.{digits - 1}g}"
+    whole = float(value).is_integer() or abs(value) >= 10 ** (digits - 1)
+    return f"{value:,.0f}" if whole else f"{value:.{digits}g}"
