@@ -1,0 +1,1 @@
+"""Benchmarks: tasks and suites, the runner, and one file a result."""
