@@ -274,13 +274,14 @@ class Bed:
 
     def _known(self, each: Round) -> dict[str, Known]:
         if self.examples.values:
-            parts = [torch.cat([self.examples.values[name] for name in names]) for names in each[1:]]
-            return {ALL_OF_IT: Known(parts[0], parts[1], parts[2], 0)}
+            train, val, test = (torch.cat([self.examples.values[name] for name in names]) for names in each[1:])
+            return {ALL_OF_IT: Known(train, val, test, 0)}
         splits = self._joined(each)
-        return {
-            name: Known(*(_labels(part, name) for part in splits), len(splits.train.factors[name].names))
-            for name in splits.train.factors
-        }
+        found = {}
+        for name, labels in splits.train.factors.items():
+            train, val, test = (_labels(part, name) for part in splits)
+            found[name] = Known(train, val, test, len(labels.names))
+        return found
 
     def seen(self, row: str, seed: int, tokens: bool) -> dict[str, Seen]:
         """The parts of the data as an encoder sees them, or as they are; those of one row and seed are held.

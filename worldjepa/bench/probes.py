@@ -90,11 +90,11 @@ def _linear(question: Question) -> Classified:
 
 def _attentive(question: Question) -> Classified:
     protocol = _chosen("attentive", question.protocol, ATTENTIVE)
-    splits = [TokenSplit(one.x, one.y) for one in question.views[TOKENS]]
+    train, val, test = (TokenSplit(one.x, one.y) for one in question.views[TOKENS])
     # As many attention heads as published, or as many as the width divides into.
-    heads = math.gcd(splits[0].x.shape[-1], protocol.attention_heads)
+    heads = math.gcd(train.x.shape[-1], protocol.attention_heads)
     protocol = protocol._replace(attention_heads=heads)
-    return attentive(*splits, question.classes, protocol, question.seed, question.device)
+    return attentive(train, val, test, question.classes, protocol, question.seed, question.device)
 
 
 def _chosen(probe: str, name: str | None, protocols: Mapping[str, _Kind]) -> _Kind:

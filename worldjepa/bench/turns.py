@@ -22,13 +22,13 @@ def turn(folder: Path, tell: Callable[[str], object]) -> Iterator[None]:
         folder: is made, and taken away again.
         tell: is told once what is waited for.
     """
-    lock, waited = RunLock(folder, "the lock "), False
+    lock, waited = RunLock(folder, "lock"), False
     while True:
         try:
             lock.__enter__()
-        except Busy as error:
+        except Busy:
             if not waited:
-                tell(f"waiting: {error}")
+                tell(f"waiting for the process that makes {folder.with_suffix('')}")
             waited = True
             time.sleep(PATIENCE)
         else:
