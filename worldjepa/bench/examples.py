@@ -16,12 +16,16 @@ from torch import Tensor
 
 from worldjepa.data import Labels, Observations
 from worldjepa.data.views import View
+from worldjepa.errors import Unreadable
 from worldjepa.evaluate.embed import subset
 from worldjepa.world.environment import GoalEnvironment
 from worldjepa.world.record import TOGETHER, seeds_of
 
 PROBED = 15_485
 """Seeds of states that are probed begin here: neither those of training nor those of `worldjepa plan`."""
+
+MOST_HELD = 256 << 20
+"""Bytes of evaluation views that are held in memory."""
 
 
 class Round(NamedTuple):
@@ -91,6 +95,53 @@ class Some(Observations):
         """That of the set, with which are kept."""
         kept = np.asarray(self.chosen, np.int64).tobytes()
         return hashlib.sha256(self.whole.fingerprint().encode() + kept).hexdigest()
+
+
+def held(observations: Observations) -> Observations:
+    """Observations that are read once, where they take little memory and are not there already."""
+    if observations.in_memory or not len(observations):
+        return observations
+    try:
+        first = observations.observe(0)
+    except Unreadable:
+        return observations
+    if not isinstance(first, Tensor) or first.nbytes * len(observations) > MOST_HELD:
+        return observations
+    return Held(observations)
+
+
+@final
+class Held(Observations):
+    """Observations whose evaluation views stay in memory once they have been read.
+
+    Args:
+        whole: the observations.
+    """
+
+    in_memory = True
+
+    def __init__(self, whole: Observations) -> None:
+        self.whole, self.shape, self.factors, self.views = whole, whole.shape, whole.factors, whole.views
+        self._read: dict[int, View] = {}
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def observe(self, index: int, rng: torch.Generator | None = None) -> View:
+        """The view from memory, or a new one where it is augmented."""
+        if rng is not None:
+            return self.whole.observe(index, rng)
+        if index not in self._read:
+            self._read[index] = self.whole.observe(index)
+        return self._read[index]
+
+    def name(self, index: int) -> str:
+        """As the set calls it."""
+        return self.whole.name(index)
+
+    def fingerprint(self) -> str:
+        """That of the set."""
+        return self.whole.fingerprint()
 
 
 @final

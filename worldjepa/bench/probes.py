@@ -108,7 +108,7 @@ def _few(share: float) -> Callable[[Question], Classified]:
     def answer(question: Question) -> Classified:
         rows = drawn(next(iter(question.views.values())).train.y, share, question.seed)
         few = {name: one._replace(train=rows_of(one.train, rows)) for name, one in question.views.items()}
-        return _logistic(question._replace(views=few))
+        return _ridge(question._replace(views=few))
 
     return answer
 

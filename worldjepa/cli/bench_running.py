@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from rich.console import Console
 
 from worldjepa.bench.bed import Bed, Device
+from worldjepa.bench.examples import held
 from worldjepa.bench.jobs import Circumstances, Job, Spec, Tally, carry_out, known_results, specs, versions
 from worldjepa.bench.record import Record
 from worldjepa.bench.subject import Subject
@@ -138,7 +139,10 @@ def _opened(subject: Subject, ask: Ask, wanted: Wanted, note: partial[None]) -> 
 def _group(tasks: list[Task], subject: Subject, ask: Ask, wanted: Wanted) -> Group | PlanBed:
     if tasks[0].metric == "success":
         path = Path(subject.checkpoint).expanduser()
-        return PlanBed(path, tasks[0], wanted.config_dirs, ask.allow)
+        try:
+            return PlanBed(path, tasks[0], wanted.config_dirs, ask.allow)
+        except UserError as error:
+            raise UserError(f"task {tasks[0].name}: {error}") from error
     group = open_group(tasks, subject, wanted.roots, wanted.words, wanted.config_dirs)
     if tasks[0].folder is not None:
         examples_of(group, wanted.suite)  # says now what is wrong with a folder of the user's
@@ -203,6 +207,7 @@ def _bed(group: Group | PlanBed, subject: Subject, wanted: Wanted, place: Device
     if isinstance(group, PlanBed):
         return group
     examples = examples_of(group, wanted.suite)
+    examples = examples._replace(parts={name: held(part) for name, part in examples.parts.items()})
     subject.model.encoder.grid(next(iter(examples.parts.values())).shape)  # says in its own words what does not fit
     note = partial(console.print, markup=False, highlight=False)
     return Bed(subject, examples, facts_of(group.config), wanted.suite, place, note)

@@ -45,7 +45,7 @@ class PlanBed:
     def __init__(self, checkpoint: Path, task: Task, config_dirs: Sequence[Path], allow: Sequence[str]) -> None:
         strange = [key for key in task.plan if key not in PLAN]
         if strange:
-            raise UserError(f"task {task.name}: plan.{strange[0]} is not known; allowed: {', '.join(PLAN)}")
+            raise UserError(f"plan.{strange[0]} is not known; allowed: {', '.join(PLAN)}")
         self.checkpoint, self.task, self.config_dirs, self.allow = checkpoint, task, config_dirs, allow
         self.words = [f"env.{key}={value}" for key, value in task.settings.items()]
         self.plan: dict[str, Any] = {**PLAN, **task.plan}
@@ -53,9 +53,7 @@ class PlanBed:
         self.trained = (model, hierarchy)
         self.tasks = self.environment.tasks(self.plan["tasks"], self.plan["count"], 0)
         if not isinstance(self.environment, Navigable):
-            raise UserError(
-                f"task {task.name} is for environments that know the way, which {checkpoint} was not trained in"
-            )
+            raise UserError(f"{checkpoint} was not trained in an environment that knows the way")
 
     @functools.cache  # noqa: B019
     def model(self, row: str, seed: int) -> tuple[WorldModel, Hierarchy | None]:

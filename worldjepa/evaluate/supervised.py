@@ -6,7 +6,7 @@ about the same data. It is a ceiling only as far as the budget reaches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import NamedTuple, final
 
@@ -19,6 +19,7 @@ from worldjepa.data import Observations, ProbeSplits
 from worldjepa.errors import UserError
 from worldjepa.evaluate.embed import Context, batches
 from worldjepa.evaluate.finetune import augmented
+from worldjepa.evaluate.linear import shuffled
 from worldjepa.evaluate.results import percent, r2
 from worldjepa.evaluate.sweep import pace
 from worldjepa.interfaces import Encoder
@@ -38,6 +39,8 @@ class Budget(NamedTuple):
     """How often the validation split is looked at: each factor is reported from where it was best."""
     seeds: int = 3
     """At most so many trainings."""
+    augment: bool = True
+    """Learn from augmented views, where the data make them; otherwise from those of evaluation."""
 
 
 class Known(NamedTuple):
@@ -119,7 +122,7 @@ def supervised(
         found: dict[str, Taught] = {}
         step = 0
         for epoch in range(budget.steps):  # an epoch has at least one step
-            for obs, rows in augmented(splits.train, size, seed, epoch):
+            for obs, rows in _epoch(splits.train, size, seed, epoch, budget.augment):
                 for group in optimizer.param_groups:
                     group["lr"] = budget.lr * pace(step, budget.steps, max(1, round(budget.warmup * budget.steps)))
                 _learn(model.train(), optimizer, obs.to(device), rows, known, scales, autocast)
@@ -136,6 +139,18 @@ def supervised(
     raise AssertionError("the loop returns after the last step")
 
 
+def _epoch(
+    train: Observations, size: int, seed: int, epoch: int, augment: bool
+) -> Iterator[tuple[Tensor, Sequence[int]]]:
+    """The batches of an epoch with their indices; the last ones that fill no batch are left out."""
+    if augment:
+        yield from augmented(train, size, seed, epoch)
+        return
+    order = shuffled(len(train), seed, epoch).tolist()
+    for batch in batches(train, order[: len(order) // size * size], size):
+        yield batch.obs, batch.indices
+
+
 def _scale(values: Float[Tensor, "N R"]) -> tuple[Tensor, Tensor]:
     std = values.float().std(0, correction=0)
     return values.float().mean(0), torch.where(std > 0, std, torch.ones_like(std))
@@ -145,7 +160,7 @@ def _learn(
     model: Teller,
     optimizer: torch.optim.Optimizer,
     obs: Tensor,
-    rows: list[int],
+    rows: Sequence[int],
     known: Mapping[str, Known],
     scales: Mapping[str, tuple[Tensor, Tensor]],
     autocast: Context,
@@ -154,7 +169,7 @@ def _learn(
         said = model(obs)
     losses = []
     for name, logits in zip(known, said.values(), strict=True):
-        actual = known[name].train[rows].to(obs.device)
+        actual = known[name].train[list(rows)].to(obs.device)
         if known[name].classes:
             losses.append(F.cross_entropy(logits, actual))
         else:
