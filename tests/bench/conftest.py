@@ -26,7 +26,7 @@ modality: trajectory
 data: rooms
 metric: success
 settings: {layout: empty}
-plan: {tasks: near, count: 3, budget: 4, samples: 8, iterations: 1, horizon: 4}
+plan: {tasks: near, count: 3, budget: 16, samples: 8, iterations: 1, horizon: 4}
 """
 WORLD = [
     *("modality=trajectory", "data.size=16", "data.episodes=8", "data.steps=12", "data.horizon=4", "arch.dim=8"),

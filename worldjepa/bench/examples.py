@@ -122,7 +122,7 @@ class Held(Observations):
 
     def __init__(self, whole: Observations) -> None:
         self.whole, self.shape, self.factors, self.views = whole, whole.shape, whole.factors, whole.views
-        self._read: dict[int, View] = {}
+        self._read: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.whole)
@@ -132,8 +132,11 @@ class Held(Observations):
         if rng is not None:
             return self.whole.observe(index, rng)
         if index not in self._read:
-            self._read[index] = self.whole.observe(index)
-        return self._read[index]
+            view = self.whole.observe(index)
+            if not isinstance(view, Tensor):
+                return view
+            self._read[index] = view
+        return self._read[index].clone()
 
     def name(self, index: int) -> str:
         """As the set calls it."""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from worldjepa.bench.examples import SPLIT, Examples, States, fold_rounds, some
 from worldjepa.bench.subject import Subject
 from worldjepa.bench.tasks import Most, Suite, Task
-from worldjepa.cli.embedding import data_config
+from worldjepa.cli.compose import compose_config
+from worldjepa.cli.embedding import as_seen, has
+from worldjepa.cli.validate import validate
 from worldjepa.data import DataSource, ProbeSplits
 from worldjepa.errors import UserError
 from worldjepa.train.build import build_source
@@ -74,9 +79,7 @@ def grouped(tasks: Sequence[Task]) -> list[list[Task]]:
     return list(found.values())
 
 
-def open_group(
-    tasks: list[Task], subject: Subject, roots: Mapping[str, str], words: Sequence[str], config_dirs: Sequence[Path]
-) -> Group:
+def open_group(tasks: list[Task], subject: Subject, roots: Mapping[str, str], config_dirs: Sequence[Path]) -> Group:
     """Build the data sources of tasks, which checks their folders.
 
     Raises:
@@ -86,9 +89,8 @@ def open_group(
     folder = folder_of(task, roots)
     sources, configs = {}, []
     for fold in [str(one) for one in range(1, task.folds + 1)] or [""]:
-        given = _words(task, subject, folder, fold)
         try:
-            config = data_config(subject.model, [*given, *words], config_dirs)
+            config = _config(task, subject, folder, fold, config_dirs)
             sources[fold] = build_source(config)
         except UserError as error:
             raise UserError(f"task {task.name}: {error}") from error
@@ -96,16 +98,28 @@ def open_group(
     return Group(tasks, sources, configs[0])
 
 
-def _words(task: Task, subject: Subject, folder: Path | None, fold: str) -> list[str]:
-    """The words for a task's data."""
+def _config(task: Task, subject: Subject, folder: Path | None, fold: str, config_dirs: Sequence[Path]) -> DictConfig:
+    """The configuration of a task's data, seen as the model saw those of its training."""
     words = [f"modality={task.modality}", f"data={task.data}"]
-    settings = dict(task.settings)
-    same = {key: subject.data[key] for key in task.as_trained if subject.data is not None and key in subject.data}
-    settings |= same
-    words += [f"data.{key}={_written(value)}" for key, value in settings.items()]
+    words += [f"data.{key}={_written(value)}" for key, value in task.settings.items()]
     if folder is not None:
         words.append(f"data.root={_written(str(folder))}")
-    return [*words, f"data.fold={fold}"] if fold else words
+    if fold:
+        words.append(f"data.fold={fold}")
+    config = copy.deepcopy(composed(tuple(words), tuple(config_dirs)))
+    trained = subject.data or {}
+    implied = {f"data.{key}": trained[key] for key in task.as_trained if key in trained}
+    for key, value in {**as_seen(subject.model, config), **implied}.items():
+        if has(config, key) and key.removeprefix("data.") not in task.settings:
+            OmegaConf.update(config, key, value)
+    validate(config)
+    return config
+
+
+@functools.lru_cache(maxsize=64)
+def composed(words: tuple[str, ...], config_dirs: tuple[Path, ...]) -> DictConfig:
+    """A composition, the same for all models."""
+    return compose_config("train", words, config_dirs).config
 
 
 def _written(value: Any) -> str:
@@ -158,6 +172,4 @@ def _states(group: Group, most: Most) -> Examples:
         wanted = vars(most)[name]
         parts[name] = States(environment, first, count if wanted is None else min(count, wanted))
         first += count
-    import torch
-
     return Examples(parts, (SPLIT,), {name: torch.from_numpy(part.states) for name, part in parts.items()})

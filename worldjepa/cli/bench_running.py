@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from lightning_fabric import Fabric
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from worldjepa.bench.bed import Bed, Device
@@ -21,7 +22,6 @@ from worldjepa.bench.tasks import PROBES, Suite, Task
 from worldjepa.cli.bench_data import Group, absent_extra, examples_of, facts_of, folder_of, grouped, open_group
 from worldjepa.cli.bench_models import open_subjects
 from worldjepa.cli.bench_world import PlanBed
-from worldjepa.cli.compose import compose_config
 from worldjepa.cli.validate import settings
 from worldjepa.errors import UserError
 from worldjepa.interop import runs
@@ -30,6 +30,8 @@ from worldjepa.train.folder import git_commit
 from worldjepa.train.lock import RunLock
 from worldjepa.train.logs import screen_console
 
+PLAIN = ("run.precision=32-true", "run.steps=1", "optim.warmup_steps=0")
+"""Settings where the words say nothing; no steps are taken, but settings must have some."""
 AT_A_TIME = 64
 """Observations of a pass, unless run.batch_size says otherwise."""
 
@@ -81,8 +83,7 @@ def measure(checkpoints: Sequence[str], names: Sequence[str], ask: Ask, wanted: 
 
 def _place(wanted: Wanted) -> Device:
     """Where and how encoders run."""
-    words = ["run.precision=32-true", *wanted.words]
-    run, _, _ = settings(compose_config("train", words).config)
+    run, _, _ = settings(OmegaConf.from_dotlist([*PLAIN, *wanted.words]))
     if run.threads is not None:
         torch.set_num_threads(run.threads)
     fabric = Fabric(accelerator=run.accelerator, devices=1, precision=run.precision)
@@ -143,7 +144,7 @@ def _group(tasks: list[Task], subject: Subject, ask: Ask, wanted: Wanted) -> Gro
             return PlanBed(path, tasks[0], wanted.config_dirs, ask.allow)
         except UserError as error:
             raise UserError(f"task {tasks[0].name}: {error}") from error
-    group = open_group(tasks, subject, wanted.roots, wanted.words, wanted.config_dirs)
+    group = open_group(tasks, subject, wanted.roots, wanted.config_dirs)
     if tasks[0].folder is not None:
         examples_of(group, wanted.suite)  # says now what is wrong with a folder of the user's
     return group
