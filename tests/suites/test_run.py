@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from worldjepa.cli import main
 from worldjepa.encoders import ViT
 from worldjepa.types import Tokens
 
+PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 FAST = ["run.accelerator=cpu", "run.threads=1"]
 
 
@@ -109,6 +112,16 @@ def test_nothing_is_computed_again(
     assert "0 results computed, 40 reused" in capfd.readouterr().out
 
 
+def test_the_example_of_the_page_runs(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (example,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "bench").symlink_to(done)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, str(PAGE), "exec"), {})
+    assert len(capfd.readouterr().out.splitlines()) == 40
+
+
 def test_another_name_shares_what_is_known(
     done: Path, model: Path, options: Path, passes: list[int], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,11 +154,10 @@ def test_other_settings_are_computed_anew(
         assert second[place].train < record.train
 
 
-@pytest.mark.parametrize("after", [1, 7])
 def test_a_killed_run_goes_on(
-    after: int, done: Path, model: Path, options: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    done: Path, model: Path, options: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, words = tmp_path / "out", ["tasks=patterns", "rows=trained,untrained,raw"]
+    out, after, words = tmp_path / "out", 7, ["tasks=patterns", "rows=trained,untrained,raw"]
     answered: list[int] = []
     answer = jobs._computed
 
@@ -202,8 +214,8 @@ def test_worlds(world: Path, options: Path, tmp_path: Path, capfd: pytest.Captur
     raw = [one for one in records if one.row == "raw input" and one.metric == "r2"]
     assert min(one.score for one in raw) > mean.score
     capfd.readouterr()
-    assert bench(options, world, tmp_path, "probes=ridge,plan") == 0
-    assert "0 results computed" in capfd.readouterr().out
+    assert bench(options, world, tmp_path, "probes=plan", "tasks=rooms_plan_tiny") == 0
+    assert "0 results computed, 6 reused" in capfd.readouterr().out
 
 
 def test_two_models_at_once(model: Path, world: Path, options: Path, tmp_path: Path) -> None:
@@ -253,12 +265,10 @@ def test_a_folder_of_another_layout_is_refused_before_anything_is_computed(
 def test_a_name_that_is_taken(
     done: Path, model: Path, options: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from train.toy import train
-
-    other = tmp_path / "toy"
-    assert train(other, "arch.encoder.depth=4", "run.steps=1") == 0
-    assert bench(options, other, done, "missing=skip") == 2
-    assert f"'toy' is already the name of results of {model}" in capfd.readouterr().err
+    (one, *_) = [record for record in read_all(done) if record.row == "trained"]
+    replace(one, checkpoint="another/toy", weights="0" * 64).write(tmp_path)
+    assert bench(options, model, tmp_path, "missing=skip") == 2
+    assert "'toy' is already the name of results of another/toy" in capfd.readouterr().err
 
 
 def test_a_damaged_result_is_computed_anew(
@@ -306,8 +316,6 @@ def test_features_that_are_no_numbers(
 
 
 def test_probes_that_draw_nothing_are_asked_once(options: Path) -> None:
-    from dataclasses import replace
-
     from worldjepa.cli.bench_options import read_suites, read_tasks
 
     suite = replace(read_suites([options])["small"], share=1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,17 @@ def test_list(capfd: pytest.CaptureFixture[str]) -> None:
     assert "(did you mean 'embedded'?)" in capfd.readouterr().err
     assert main(["bench", "lost"]) == 2
     assert "verb of bench 'lost' is not known (did you mean 'list'?)" in capfd.readouterr().err
+
+
+def test_the_files_of_the_page_are_understood(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+    found = re.findall(r"^```yaml\n# file: my_configs/(\S+)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    for name, text in found:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    tasks, suite = read_tasks([tmp_path]), read_suites([tmp_path])["mine"]
+    assert tasks["birds"].about == "Which of my birds a photograph shows."
+    assert set(suite.tasks) <= set(tasks)
 
 
 TASK = "# Mine, and nobody else's.\nmodality: image\ndata: patterns\nmetric: top1\nfactor: pattern\n"
