@@ -11,6 +11,7 @@ import torch
 from evaluate.test_judge import Greys, Rows
 from torch import Tensor
 
+from worldjepa.bench import bed as beds
 from worldjepa.bench.bed import Bed, Device
 from worldjepa.bench.examples import SPLIT, Examples, Held, fold_rounds, held, some
 from worldjepa.bench.jobs import Spec
@@ -22,6 +23,7 @@ from worldjepa.encoders import ViT
 from worldjepa.errors import Unreadable
 from worldjepa.evaluate.embed import embed
 from worldjepa.evaluate.features import LAST, LAST_FOUR
+from worldjepa.evaluate.finetune import Recipe
 from worldjepa.evaluate.neighbours import neighbours
 from worldjepa.evaluate.results import Split, r2
 from worldjepa.evaluate.supervised import Budget, Known, supervised
@@ -116,6 +118,20 @@ def test_every_fold_is_tested_once_and_never_learned_from() -> None:
     assert torch.equal(found.outcome, torch.cat([one.correct for one in scores]))
     taught = bed(Examples(folds, rounds, {})).answer(Spec(task(), "supervised", "finetune", 0))
     assert len(taught.outcome) == sum(map(len, folds.values()))
+
+
+def test_fine_tuning_is_another_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    lying = bed(whole(Torn(64, 1), Torn(30, 2), Torn(41, 3)))
+    encoder = ViT(_patches(), dim=16, depth=2, heads=2, init="xavier")
+    lying.subject.model.encoder = encoder
+    monkeypatch.setattr(beds, "TUNING", Recipe(lrs=(3e-3,), epochs=6, batch=16, warmup=1, layer_decay=1.0))
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    found = lying.answer(Spec(task(), "trained", "finetune", 0))
+    assert found.chosen == {"lr": 3e-3}
+    assert found.counts == (64, 30, 41)
+    assert found.score > 40
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
 
 def test_a_share_is_drawn_by_the_seed_from_every_class() -> None:

@@ -35,6 +35,9 @@ from worldjepa.interfaces import Encoder
 ALL_OF_IT = "every label"
 """The factor under which what is learned from all of them at once is kept."""
 
+TUNING = Recipe()
+"""How the probe `finetune` learns."""
+
 
 class Device(NamedTuple):
     """Where and how encoders run."""
@@ -92,6 +95,8 @@ class Bed:
             "probe": [probe, probes.VERSION, self.suite.protocols.get(probe)],
             "share": self.suite.share,
         }
+        if probe == "finetune" and row == "trained":
+            found["tuning"] = TUNING._asdict()
         if row == "chance":
             return found
         found["seed"] = seed
@@ -216,7 +221,7 @@ class Bed:
         splits = self._joined(each)
         place = self.place
         encoder = self.encoder(spec.row, spec.seed)[0].to(place.device)
-        found = finetune(encoder, splits, spec.task.factor, Recipe(), place.device, spec.seed, place.autocast)
+        found = finetune(encoder, splits, spec.task.factor, TUNING, place.device, spec.seed, place.autocast)
         counts = (len(splits.train), len(splits.val), len(found.correct))
         if len(found.correct) != len(splits.test):
             raise UserError("fine-tuning is for data of which every test example can be read")
