@@ -82,6 +82,7 @@ from modalities.video.observations import SeveralClips, VideoFiles
 from modalities.video.segments import Segments
 from modalities.video.stills import FrameFolders
 from modalities.video.tokenizer import Tubelets
+from worldjepa.bench.examples import Held, Joined, Some, States
 from worldjepa.boxes import BoxUnion, Several
 from worldjepa.causal import CausalViT
 from worldjepa.convolutions import ConvDecoder
@@ -570,6 +571,12 @@ CASES: dict[type, list[Case]] = {
         Case(lambda _: rooms(proprioception=True).train()),
         Case(lambda root: episodes(root).train()),
     ],
+    Some: [Case(lambda _: Some(Stills(RoomsEnv(size=8), seeds_of(0, range(9)), 3), [1, 4, 8]))],
+    Held: [Case(lambda _: Held(ArrayObservations(bytes_like(5, 3, 8, 8).numpy(), crop_scale=(0.3, 1.0))))],
+    Joined: [
+        Case(lambda _: Joined([Stills(RoomsEnv(size=8), seeds_of(0, range(first, first + 4)), 3) for first in (0, 4)]))
+    ],
+    States: [Case(lambda _: States(RoomsEnv(size=8), 0, 9))],
     Stills: [Case(lambda _: Stills(RoomsEnv(size=8), seeds_of(0, range(9)), 3))],
     Rooms: [Case(lambda _: rooms(layout="smaze"))],
     Recorded: [Case(recorded)],

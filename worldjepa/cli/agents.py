@@ -19,6 +19,7 @@ from worldjepa.world.costs import Cost, LatentDistance, Uncertainty, WeightedSum
 from worldjepa.world.environment import GoalEnvironment
 from worldjepa.world.episodes import Episode
 from worldjepa.world.hierarchy import Stage, TopDown, stages_of
+from worldjepa.world.landmarks import Landmarks
 from worldjepa.world.model import WorldModel
 from worldjepa.world.planners import CEM, MPPI, Gradient, Planner, RandomShooting
 from worldjepa.world.probe import encoded
@@ -29,6 +30,8 @@ from worldjepa.world.tree import Tree
 
 WATCHED = 200
 """Episodes that a reachability cost or a bank of actions is made from."""
+SURVEYED = 500
+"""Episodes that landmarks are chosen from."""
 FITTED = 1_500
 """Steps in which a reachability cost is fitted."""
 STRETCH = 10
@@ -71,26 +74,32 @@ def make_agent(model: WorldModel, hierarchy: Hierarchy | None, environment: Goal
         UserError: a number is out of its range, the model has fewer levels, or one predictor shall tell how uncertain it is.
     """
     levels = used_levels(hierarchy, wanted.levels)
-    needed = wanted.cost == "reach" or wanted.space == "bank" or levels
-    watched = watch(environment, levels, model.actions.repeat) if needed else []
+    needed = wanted.cost in ("reach", "landmarks") or wanted.space == "bank" or levels
+    number = SURVEYED if wanted.cost == "landmarks" else WATCHED
+    watched = watch(environment, levels, model.actions.repeat, number) if needed else []
     planner = make_planner(wanted, wanted.planner)
     if hierarchy is not None and levels:
-        planner = TopDown(planner, make_stages(hierarchy, levels, acts_of(model, watched), wanted))
+        stages = make_stages(hierarchy, levels, acts_of(model, watched), wanted)
+        if wanted.cost == "landmarks":
+            stages = surveyed(stages, states_of(model, watched))
+        planner = TopDown(planner, stages)
     cost, space = make_cost(model, watched, wanted), make_space(model, watched, wanted)
     horizon = wanted.horizon or (levels[0].stride if levels else HORIZON)
     return Agent(model, planner, cost, space, horizon, wanted.execute, wanted.seed)
 
 
-def watch(environment: GoalEnvironment, levels: Sequence[Level], repeat: int) -> list[Episode]:
+def watch(environment: GoalEnvironment, levels: Sequence[Level], repeat: int, number: int = WATCHED) -> list[Episode]:
     """Episodes that costs and banks of actions are made from, twice as long as a step of the slowest level.
 
     Raises:
         UserError: they end too early.
     """
     length = max(6 * STRETCH, 2 * math.prod(level.stride for level in levels)) * repeat
-    watched = whole(record(environment, Wander(), seeds_of(ELSEWHERE + 2, range(WATCHED)), length), length)
+    watched = whole(record(environment, Wander(), seeds_of(ELSEWHERE + 2, range(number)), length), length)
     if len(watched) < 2:
-        raise UserError(f"cost=reach, space=bank and levels need episodes of {length} steps, but here they end before")
+        raise UserError(
+            f"cost=reach, cost=landmarks, space=bank and levels need episodes of {length} steps, but here they end before"
+        )
     return watched
 
 
@@ -111,9 +120,10 @@ def make_cost(model: WorldModel, watched: Sequence[Episode], wanted: Wanted) -> 
             f"uncertainty={wanted.uncertainty:g} needs a model with several predictors: train with predictor=ensemble_mlp"
         )
     cost: Cost
-    if wanted.cost == "reach":
-        frames = [encoded(model, episode.observations[:: model.actions.repeat]) for episode in watched]
-        states = torch.stack(frames)  # [E, T, n, D]
+    if wanted.cost == "landmarks":
+        cost = landmarks(states_of(model, watched), wanted.reduce)
+    elif wanted.cost == "reach":
+        states = states_of(model, watched)
         torch.manual_seed(wanted.seed)
         cost = Reachability(states.shape[-1] * states.shape[-2], reduce=wanted.reduce)  # type: ignore[arg-type]
         cost.fit(states, torch.Generator().manual_seed(wanted.seed), FITTED)
@@ -121,6 +131,18 @@ def make_cost(model: WorldModel, watched: Sequence[Episode], wanted: Wanted) -> 
     else:
         cost = LatentDistance(wanted.cost, wanted.reduce)  # type: ignore[arg-type]
     return WeightedSum([cost, Uncertainty()], [1.0, wanted.uncertainty]) if wanted.uncertainty else cost
+
+
+def states_of(model: WorldModel, watched: Sequence[Episode]) -> Float[Tensor, "E T n D"]:
+    """The encoded frames of episodes."""
+    return torch.stack([encoded(model, episode.observations[:: model.actions.repeat]) for episode in watched])
+
+
+def landmarks(states: Float[Tensor, "E T n D"], reduce: str) -> Landmarks:
+    """Landmarks among states, ready to judge."""
+    cost = Landmarks(reduce=reduce)  # type: ignore[arg-type]
+    cost.fit(states)
+    return cost
 
 
 def make_space(model: WorldModel, watched: Sequence[Episode], wanted: Wanted) -> ActionSpace:
@@ -152,6 +174,17 @@ def make_stages(
     stages = stages_of(levels, acting, make_planner(wanted, wanted.planner, 2), above)
     highest = stages[-1].search._replace(planner=make_planner(wanted, wanted.top, 2))
     return [*stages[:-1], stages[-1]._replace(search=highest)]
+
+
+def surveyed(stages: Sequence[Stage], states: Float[Tensor, "E T n D"]) -> list[Stage]:
+    """The same levels, each of which judges by landmarks among its own representations of states."""
+    made = []
+    for stage in stages:
+        states = torch.cat([stage.lift(part) for part in states.flatten(0, 1).split(4096)]).unflatten(
+            0, states.shape[:2]
+        )
+        made.append(stage._replace(search=stage.search._replace(cost=landmarks(states, "min"))))
+    return made
 
 
 def used_levels(hierarchy: Hierarchy | None, number: int | None) -> list[Level]:

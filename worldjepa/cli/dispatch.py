@@ -12,6 +12,7 @@ from worldjepa.errors import UserError, suggest
 VERBS = {
     "train": "train a model: worldjepa train [key=value ...]",
     "eval": "measure a trained model: worldjepa eval checkpoint=PATH [key=value ...]",
+    "bench": "measure models on suites of tasks: worldjepa bench run suite=embedded checkpoint=PATH, bench list",
     "plan": "act with a trained world model: worldjepa plan checkpoint=PATH [tasks=any] [key=value ...]",
     "collect": "record episodes: worldjepa collect env=rooms episodes=100 out=FOLDER",
     "embed": "write representations of your data: worldjepa embed checkpoint=PATH data.root=FOLDER out=FOLDER",

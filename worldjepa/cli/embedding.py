@@ -78,17 +78,11 @@ def data_config(
     overrides = [*modality_of(model, overrides, config_dirs), *overrides]
     chosen = compose_config("train", overrides, config_dirs).config
     given = {word.partition("=")[0].lstrip("+") for word in overrides}
-    image, seen = model.facts["image"], model.facts["view"]
     # A preset for one's own data trains in mixed precision; what is read out of released weights should be exact.
     implied: dict[str, object] = {"run.precision": "32-true"}
     if all_of_it:
         implied["data.holdout"] = 0
-    ours = view.named({"modality": OmegaConf.to_container(chosen.modality, resolve=False)})
-    implied |= {f"data.{name}": value for name, value in seen.items() if name in ours}
-    if not seen and image is not None:
-        channels, *frames, height, width = image
-        implied |= {"data.channels": channels, **({"data.size": height} if height == width else {})}
-        implied |= {"data.frames": frames[0]} if frames else {}
+    implied |= as_seen(model, chosen)
     more = [
         f"{key}={'null' if value is None else value}"
         for key, value in implied.items()
@@ -99,6 +93,18 @@ def data_config(
     if not isinstance(config, DictConfig):
         raise UserError("the configuration holds no keys")
     return config
+
+
+def as_seen(model: Pretrained, config: DictConfig) -> dict[str, object]:
+    """The keys of `data` that let observations be as large as those that the model was trained on."""
+    image, seen = model.facts["image"], model.facts["view"]
+    ours = view.named({"modality": OmegaConf.to_container(config.modality, resolve=False)})
+    found: dict[str, object] = {f"data.{name}": value for name, value in seen.items() if name in ours}
+    if not seen and image is not None:
+        channels, *frames, height, width = image
+        found |= {"data.channels": channels, **({"data.size": height} if height == width else {})}
+        found |= {"data.frames": frames[0]} if frames else {}
+    return found
 
 
 def has(config: DictConfig, key: str) -> bool:

@@ -10,6 +10,9 @@ from pathlib import Path
 from worldjepa.cli.paths import not_there
 from worldjepa.errors import UserError, unknown
 
+APART = ("bench",)
+"""Folders whose files are no options of a configuration: the tasks and suites of `worldjepa bench`."""
+
 _SIZES = {"tiny": "t", "small": "s", "base": "b", "large": "l", "huge": "h", "giant": "g"}
 _TIMM_VIT = re.compile(rf"vit_({'|'.join(_SIZES)})(?:_patch(8|14|16))?(?:_\d+)?(?:\..*)?")
 
@@ -25,7 +28,9 @@ class Library:
         found: dict[str, dict[str, Path]] = {}
         for folder in self.folders:
             for group in sorted(
-                path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))
+                path
+                for path in folder.iterdir()
+                if path.is_dir() and not path.name.startswith((".", "_")) and path.name not in APART
             ):
                 options = found.setdefault(group.name, {})
                 for file in sorted(group.rglob("*.yaml")):

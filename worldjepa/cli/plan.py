@@ -30,7 +30,8 @@ state, how far imagination goes astray, and whether the model is surprised by wh
   top=cem            the same for the highest of several levels; unless it is given, it is that of planner=
   samples=, iterations=   candidates of an iteration, and how many iterations (steps, for planner=gradient; a tree has none)
   horizon=12         steps of the model to plan; execute=3 of them are carried out before the next plan
-  cost=l2            or l1, cosine: distance to the goal in representation space; reach: learned from episodes how many steps
+  cost=l2            or l1, cosine: distance to the goal in representation space; reach: learned from episodes how many steps;
+                     landmarks: the shortest way over states of episodes
   reduce=sum         over the steps of a plan: sum, last or min
   uncertainty=0      weight of how far the members of predictor=ensemble_mlp lie apart; with several levels it counts where
                      the lowest makes straight for the goal
@@ -47,7 +48,7 @@ _OWN = (
     *("levels", "above", "cost", "reduce", "uncertainty", "space", "seed", "whole", "allow", "threads"),
 )
 PLANNERS = ("cem", "mppi", "gradient", "random", "tree")
-COSTS = ("l2", "l1", "cosine", "reach")
+COSTS = ("l2", "l1", "cosine", "reach", "landmarks")
 SPACES = ("box", "bank")
 REDUCE = ("sum", "last", "min")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from worldjepa.cli.simulated import as_data
 from worldjepa.cli.validate import validate
 from worldjepa.dynamics import Dynamics
 from worldjepa.errors import Unsaved, UserError
+from worldjepa.jepa import JEPA
 from worldjepa.levels import Hierarchy
 from worldjepa.train import allocator, checkpoint
 from worldjepa.train.build import build_model, build_source
@@ -43,6 +44,8 @@ HORIZONS = (10, 30, 60)
 """Steps after which imagination is compared with the world."""
 ASTRAY = 200
 """Episodes in which it is."""
+EPISODES = 64
+"""Episodes that an untrained model knows the actions of."""
 FEWER = 8
 """Where physics is simulated and pictures are drawn one by one, the probe and the comparison make do with this part of it."""
 
@@ -142,10 +145,7 @@ def opened(
         UserError: it is no world model, or its data come from no environment with goals.
     """
     folder = checkpoint.locate(path)
-    saved = read_config(folder)
-    restrict(saved, allow)
-    config: DictConfig = replace(saved, [as_data(word) for word in overrides], config_dirs)
-    validate(config)
+    config = _acting(path, overrides, config_dirs, allow)
     source = build_source(config)
     environment = source.environment() if isinstance(source, Simulated) else None
     if not isinstance(environment, GoalEnvironment):
@@ -154,14 +154,49 @@ def opened(
         )
     torch.manual_seed(int(config.seed))
     model = build_model(config, steps=1)
+    world, above = _parts(model, path, lambda: checkpoint.load_model(folder, model))
+    made_with = environment.settings(OmegaConf.to_container(config.data, resolve=True))  # type: ignore[arg-type]
+    return world, above, environment, made_with
+
+
+def untrained(
+    path: Path, overrides: Sequence[str], config_dirs: Sequence[Path], allow: Sequence[str], seed: int
+) -> tuple[WorldModel, Hierarchy | None]:
+    """The world model of a checkpoint with random weights in place of its own; it knows the actions of a few episodes.
+
+    Raises:
+        UserError: it is no world model.
+    """
+    config = _acting(path, overrides, config_dirs, allow)
+    if "episodes" in config.data:
+        config.data.episodes = min(config.data.episodes, EPISODES)
+    observations = build_source(config).train()
+    torch.manual_seed(seed)
+    return _parts(build_model(config, 1, observations), path, lambda: None)
+
+
+def _acting(path: Path, overrides: Sequence[str], config_dirs: Sequence[Path], allow: Sequence[str]) -> DictConfig:
+    """The configuration of a checkpoint with another environment."""
+    saved = read_config(checkpoint.locate(path))
+    restrict(saved, allow)
+    config: DictConfig = replace(saved, [as_data(word) for word in overrides], config_dirs)
+    validate(config)
+    return config
+
+
+def _parts(model: JEPA, path: Path, load: Callable[[], object]) -> tuple[WorldModel, Hierarchy | None]:
+    """What acts of a model, once it is loaded, and its levels.
+
+    Raises:
+        UserError: it is no world model.
+    """
     if not isinstance(model.predictor, Dynamics):
         raise UserError(f"{path} is no world model: its predictor is a {type(model.predictor).__name__}")
-    checkpoint.load_model(folder, model)
+    load()
     world = WorldModel(model.target.released(model.encoder), model.predictor).eval().requires_grad_(False)
-    made_with = environment.settings(OmegaConf.to_container(config.data, resolve=True))  # type: ignore[arg-type]
     above = model.above
     assert above is None or isinstance(above, Hierarchy)
-    return world, None if above is None else above.eval().requires_grad_(False), environment, made_with
+    return world, None if above is None else above.eval().requires_grad_(False)
 
 
 def chosen_tasks(wanted: Wanted, environment: GoalEnvironment, made_with: dict[str, Any]) -> TaskSet:

@@ -183,7 +183,7 @@ def _trained(
     steps = recipe.epochs * per_epoch
     labels = torch.from_numpy(train.factors[factor].index).long()
     for epoch in range(recipe.epochs):
-        for i, (obs, rows) in enumerate(_augmented(train, size, seed, epoch)):
+        for i, (obs, rows) in enumerate(augmented(train, size, seed, epoch)):
             share = pace(epoch * per_epoch + i, steps, recipe.warmup * per_epoch)
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * share
@@ -196,7 +196,7 @@ def _trained(
     return model
 
 
-def _augmented(train: Observations, size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, list[int]]]:
+def augmented(train: Observations, size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, list[int]]]:
     """The batches of an epoch with their indices, the augmentation a function of seed, epoch and sample."""
     order = shuffled(len(train), seed, epoch).tolist()
     for start in range(0, len(order) - size + 1, size):

@@ -35,14 +35,15 @@ class RunLock:
 
     Args:
         folder: the run folder.
+        key: the word that names it on the command line.
 
     Raises:
         Busy: another process holds it; the message names the process.
         UserError: the folder cannot be made or written.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, key: str = "run.out") -> None:
+        self.folder, self.key = folder, key
         self.file = folder / NAME
         self._descriptor: int | None = None
         self._made: list[Path] = []
@@ -55,7 +56,7 @@ class RunLock:
                 self._by_lease()
         except OSError as error:
             self._unmake()
-            raise UserError(f"run.out={self.folder} cannot be written: {error.strerror or error}") from error
+            raise UserError(f"{self.key}={self.folder} cannot be written: {error.strerror or error}") from error
         except Busy:
             self._unmake()
             raise
@@ -155,7 +156,8 @@ class RunLock:
     def _busy(self) -> Busy:
         owner = _owner(self._read())
         return Busy(
-            f"run.out={self.folder} is being written by {owner}; wait for it, stop it, or choose another folder with run.out="
+            f"{self.key}={self.folder} is being written by {owner}; wait for it, stop it, or choose another folder with "
+            f"{self.key}="
         )
 
     def _read(self) -> bytes:

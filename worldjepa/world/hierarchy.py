@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import NamedTuple, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from worldjepa.errors import UserError
 from worldjepa.levels import Level
 from worldjepa.world.costs import Cost, LatentDistance
 from worldjepa.world.groups import Part, merged, of_tasks
-from worldjepa.world.model import Frames, WorldModel
+from worldjepa.world.model import Frames, Rollout, WorldModel
 from worldjepa.world.planners import Imagines, Plan, Planner, Question
 from worldjepa.world.spaces import ActionSpace, Bank
 
@@ -71,20 +71,29 @@ class TopDown(Planner):
         for stage in self.stages:
             now, goal = stage.lift(asks[-1].history.x[:, -1:]), stage.lift(asks[-1].goal)
             asks.append(Question(Frames(now, question.history.pos), goal, stage.horizon))
-        top = searches.pop()
+        top = searches[-1]
         plan = top.planner.plan(top.model, asks[-1], top.cost, top.space, rng)
         spent, trace = plan.evaluations, plan.trace
-        for search, ask, above, chase in reversed(list(zip(searches, asks, asks[1:], self.chase, strict=False))):
-            plan = pursue(search, ask, above, plan.states[:, 0], chase, rng)
+        pairs = zip(searches, asks, searches[1:], asks[1:], self.chase, strict=False)
+        for search, ask, higher, above, chase in reversed(list(pairs)):
+            last_mile = nearer(above, plan.states[:, 0], higher.cost)
+            plan = pursue(search, ask, plan.states[:, 0], last_mile, chase, rng)
             spent, trace = spent + plan.evaluations, trace + plan.trace
         return plan._replace(evaluations=spent, trace=trace)
+
+
+def nearer(ask: Question, subgoal: Float[Tensor, "B n E"], cost: Cost) -> Bool[Tensor, " B"]:
+    """Where a level's goal is nearer than its sub-goal, as its cost judges the place where it stands."""
+    now = ask.history.x[:, -1]
+    here = Rollout(now[:, None, None], now.new_zeros(len(now), 1, 1, 0), now.new_zeros(len(now), 1, 1), 0)
+    return cost(here, ask.goal)[:, 0] < cost(here, subgoal)[:, 0]
 
 
 def pursue(
     search: Search,
     ask: Question,
-    above: Question,
     subgoal: Float[Tensor, "B n E"],
+    last_mile: Bool[Tensor, " B"],
     chase: LatentDistance,
     rng: torch.Generator,
 ) -> Plan:
@@ -93,14 +102,11 @@ def pursue(
     Args:
         search: how the level plans.
         ask: its question.
-        above: the same question in the representations of the level above.
-        subgoal: what that level imagines after its first step.
+        subgoal: what the level above imagines after its first step.
+        last_mile: which tasks make straight for the goal.
         chase: judges by sub-goals.
         rng: all randomness.
     """
-    now = above.history.x[:, -1]
-    apart = [(now - there).square().flatten(1).mean(1) for there in (above.goal, subgoal)]
-    last_mile = apart[0] < apart[1]  # [B]
     parts = []
     for which, cost, goal in ((last_mile, search.cost, ask.goal), (~last_mile, chase, subgoal)):
         rows = which.nonzero().flatten().tolist()

@@ -1,0 +1,82 @@
+"""What a task and a suite are: files of YAML below `configs/bench`, read by the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from worldjepa.evaluate.supervised import Budget
+
+PROBES = {
+    "top1": ("knn", "ridge", "logistic", "linear", "attentive", "lowshot1", "lowshot10", "finetune"),
+    "r2": ("ridge",),
+    "success": ("plan",),
+}
+"""The metrics of tasks, and the probes that there are for each: classes, numbers that describe a state, and plans."""
+
+UNITS = {"top1": "%", "r2": "R²", "success": "%"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked about which data."""
+
+    name: str
+    about: str
+    """One line."""
+    modality: str
+    data: str
+    """An option of the group `data`."""
+    metric: str
+    """A key of `PROBES`."""
+    version: int = 1
+    """Raised whenever the same model would get another number."""
+    factor: str | None = None
+    """Of the data's factors the one that is asked for, for metric top1."""
+    probes: tuple[str, ...] = ()
+    """Those of the task; by default all that there are for its metric but fine-tuning."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of `data` in place of the option's own."""
+    as_trained: tuple[str, ...] = ()
+    """Keys of `data` that are taken from the model's training where its data had them."""
+    folds: int = 0
+    """How many folds the data come in, each chosen by `data.fold`; 0 where they have one split."""
+    folder: str | None = None
+    """What the folder of the data is called: given as `root.FOLDER=PATH`, or below `WORLDJEPA_DATA`. None needs none."""
+    layout: str = ""
+    """What the folder must hold."""
+    extra: str | None = None
+    """The extra of worldjepa that the data need, and the module that it brings: `speech: espeakng_loader`."""
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    """For metric success: how is planned, as for `worldjepa plan`."""
+    licence: str = ""
+    source: str = ""
+    """Where the data come from: a citation or an address."""
+
+
+@dataclass(frozen=True)
+class Most:
+    """How many examples are used at most, spread evenly over a split; None takes all."""
+
+    train: int | None = None
+    val: int | None = None
+    test: int | None = None
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Tasks in an order, and how much is spent on them."""
+
+    name: str
+    about: str
+    tasks: tuple[str, ...]
+    probes: tuple[str, ...] | None = None
+    """Of the probes of the tasks those that are wanted; None takes all."""
+    most: Most = field(default_factory=Most)
+    share: float = 1.0
+    """Each seed's probe learns from this share of the training examples of every class, drawn by the seed."""
+    protocols: Mapping[str, str] = field(default_factory=dict)
+    """The protocols of the probes linear and attentive."""
+    supervised: Budget | None = None
+    """What the supervised ceiling may cost; None leaves it out."""
