@@ -97,9 +97,8 @@ def watch(environment: GoalEnvironment, levels: Sequence[Level], repeat: int, nu
     length = max(6 * STRETCH, 2 * math.prod(level.stride for level in levels)) * repeat
     watched = whole(record(environment, Wander(), seeds_of(ELSEWHERE + 2, range(number)), length), length)
     if len(watched) < 2:
-        raise UserError(
-            f"cost=reach, cost=landmarks, space=bank and levels need episodes of {length} steps, but here they end before"
-        )
+        what = "cost=reach, cost=landmarks, space=bank and levels"
+        raise UserError(f"{what} need episodes of {length} steps, but here they end before")
     return watched
 
 
@@ -180,9 +179,8 @@ def surveyed(stages: Sequence[Stage], states: Float[Tensor, "E T n D"]) -> list[
     """The same levels, each of which judges by landmarks among its own representations of states."""
     made = []
     for stage in stages:
-        states = torch.cat([stage.lift(part) for part in states.flatten(0, 1).split(4096)]).unflatten(
-            0, states.shape[:2]
-        )
+        flat = torch.split(states.flatten(0, 1), 4096)
+        states = torch.cat([stage.lift(part) for part in flat]).reshape(*states.shape[:3], -1)
         made.append(stage._replace(search=stage.search._replace(cost=landmarks(states, "min"))))
     return made
 

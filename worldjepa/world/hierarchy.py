@@ -86,7 +86,8 @@ def nearer(ask: Question, subgoal: Float[Tensor, "B n E"], cost: Cost) -> Bool[T
     """Where a level's goal is nearer than its sub-goal, as its cost judges the place where it stands."""
     now = ask.history.x[:, -1]
     here = Rollout(now[:, None, None], now.new_zeros(len(now), 1, 1, 0), now.new_zeros(len(now), 1, 1), 0)
-    return cost(here, ask.goal)[:, 0] < cost(here, subgoal)[:, 0]
+    closer: Tensor = cost(here, ask.goal)[:, 0] < cost(here, subgoal)[:, 0]
+    return closer
 
 
 def pursue(

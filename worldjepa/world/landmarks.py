@@ -32,8 +32,8 @@ class Landmarks(Cost):
     Raises:
         UserError: there shall be fewer than two landmarks, or the name is not known.
 
-    Source: the graph of SoRB (arXiv 1906.05253) over the representations of episodes, with the steps of the episodes instead of a
-    learned distance.
+    Source: the graph of SoRB (arXiv 1906.05253) over the representations of episodes, with the steps of the episodes in place
+    of a learned distance.
     """
 
     between: Float[Tensor, "M M"]
