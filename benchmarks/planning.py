@@ -40,23 +40,14 @@ KINDS = {
 }
 """For each file of tasks the layout, the radius of the point, the kind and the budget."""
 
-LONG = ["data.steps=130", "data.horizon=115"]
-"""Episodes and windows in which the slowest of three levels has room."""
-
-DOORS = [
-    *("data.layout=random_doors", f"data.radius={WIDE}", "data.turn=0.05", "data.episodes=12000"),
-    *(
-        "run.eval_every=null",
-        "probe.enabled=false",
-        "arch.dim=64",
-        "arch.encoder.hidden=256",
-        "arch.predictor.dim=256",
-        "arch.predictor.depth=3",
-    ),
+LARGE = [
+    *(f"data.radius={WIDE}", "data.turn=0.05", "run.eval_every=null", "probe.enabled=false"),
+    *("arch.dim=64", "arch.encoder.hidden=256", "arch.predictor.dim=256", "arch.predictor.depth=3"),
 ]
-"""A wall that is new in every world takes a larger model, and more worlds in which the point leans on it for longer. Nothing is
-measured while it learns: its time is counted."""
-SNAKE = ["data.layout=snake", f"data.radius={WIDE}"]
+"""Walls that are new in every world, or many, take a larger model, and episodes in which the point leans on them for longer.
+Nothing is measured while it learns: its time is counted."""
+DOORS = ["data.layout=random_doors", "data.episodes=12000", *LARGE]
+SNAKE = ["data.layout=snake", *LARGE]
 LEVELS = "preset=quickstart_levels"
 
 
@@ -73,9 +64,11 @@ MODELS = {
     "smaze-two": Model(["data.layout=smaze", LEVELS], "smaze"),
     "random_doors": Model([*DOORS, "run.steps=2500"]),
     "random_doors-two": Model([*DOORS, LEVELS], "random_doors"),
-    "snake": Model(SNAKE),
-    "snake-two": Model([*SNAKE, LEVELS], "snake"),
-    "snake-three": Model([*SNAKE, LEVELS, "levels=three_on_top", *LONG], "snake"),
+    "snake": Model([*SNAKE, "data.episodes=12000", "run.steps=2500"]),
+    "snake-three": Model(
+        [*SNAKE, LEVELS, "levels=three_on_top", "data.episodes=4000", "run.steps=1200"],
+        "snake",
+    ),
 }
 
 
@@ -91,6 +84,7 @@ class Row(NamedTuple):
 SPENT = "processor_seconds.json"
 """In a run folder: what training cost, where it was not cut off."""
 FLAT = ["levels=1"]
+LANDMARKS = "cost=landmarks"
 ROWS = [
     Row("flat", "smaze-near", "smaze", FLAT),
     Row("flat, nearest step counts", "smaze-near", "smaze", [*FLAT, "reduce=min"]),
@@ -100,10 +94,14 @@ ROWS = [
     Row("flat, twice the candidates", "smaze-far", "smaze", [*FLAT, "samples=256"]),
     Row("flat, 60 steps ahead", "smaze-far", "smaze", [*FLAT, "horizon=60", "execute=6", "reduce=min"]),
     Row("two levels", "smaze-far", "smaze-two", []),
+    Row("flat, landmarks", "smaze-far", "smaze", [*FLAT, LANDMARKS]),
+    Row("two levels, landmarks", "smaze-far", "smaze-two", [LANDMARKS]),
     Row("flat", "random_doors-any", "random_doors", FLAT),
     Row("two levels", "random_doors-any", "random_doors-two", []),
-    Row("two levels", "snake-far", "snake-two", ["above=16"]),
-    Row("three levels", "snake-far", "snake-three", ["above=3,6"]),
+    Row("flat", "snake-far", "snake", FLAT),
+    Row("flat, landmarks", "snake-far", "snake", [*FLAT, LANDMARKS]),
+    Row("two levels, landmarks", "snake-far", "snake-three", ["levels=2", "above=8", LANDMARKS]),
+    Row("three levels, landmarks", "snake-far", "snake-three", ["above=3,4", LANDMARKS]),
 ]
 
 
