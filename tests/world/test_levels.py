@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from modalities.trajectory import embedded
 from modalities.trajectory.encoders import StateFrames
 from world.exact import HIGH, LOW, Adding, empty, exact
-from worldjepa.cli import main
+from worldjepa.cli import agents, main
 from worldjepa.errors import UserError
 from worldjepa.future import Future
 from worldjepa.jepa import JEPA
@@ -25,9 +25,9 @@ from worldjepa.train.identity import differences
 from worldjepa.types import Batch, Grid, Tokens
 from worldjepa.vectors import ResidualMLP
 from worldjepa.world.agent import Agent
-from worldjepa.world.costs import LatentDistance
+from worldjepa.world.costs import Cost, LatentDistance
 from worldjepa.world.hierarchy import TopDown, stages_of
-from worldjepa.world.model import Frames
+from worldjepa.world.model import Frames, Rollout
 from worldjepa.world.planners import CEM, Plan, Planner, Question
 from worldjepa.world.spaces import Box
 from worldjepa.world.trial import carry_out
@@ -279,6 +279,19 @@ def test_the_last_mile_makes_straight_for_the_goal() -> None:
     assert (plan.evaluations, plan.trace) == (18, [2.0, 1.0])
     assert bottom.warm[0] is not None
     assert torch.equal(bottom.warm[0], warm[1:2])
+    # What counts as near is what the level's own cost calls so.
+    judged = stage._replace(search=stage.search._replace(cost=Opposite()))
+    bottom = Asked()
+    TopDown(bottom, [judged]).plan(exact(), ask, cost, Box(LOW, HIGH), rng())
+    assert torch.equal(bottom.goals[0], goal[[0, 2]])
+
+
+class Opposite(Cost):
+    """Calls near what is far."""
+
+    def forward(self, imagined: Rollout, goal: Tensor) -> Tensor:
+        cost: Tensor = -LatentDistance()(imagined, goal)
+        return cost
 
 
 def test_an_agent_reaches_far_goals_from_the_top_down() -> None:
@@ -326,7 +339,7 @@ def told(folder: Path) -> list[dict[str, float]]:
 
 
 def test_levels_on_top_of_a_run_are_trained_and_planned_with(
-    flat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    flat: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words, out = [*TOY, "levels=on_top", f"run.init_from={flat}", "run.steps=4"], tmp_path / "two"
     assert main(["train", *words, "run.save_every=2", "run.keep=5", f"run.out={out}"]) == 0
@@ -343,6 +356,12 @@ def test_levels_on_top_of_a_run_are_trained_and_planned_with(
         spent = 4 * json.loads((folder / "plan.json").read_text())["actors"]["planned (cem)"]["evaluations"]
         assert spent > 0
         assert spent % each == 0
+    folder = tmp_path / "landmarks"
+    monkeypatch.setattr(agents, "SURVEYED", 8)
+    assert main(["plan", f"checkpoint={out}", *quick, "cost=landmarks", "top=tree", f"out={folder}"]) == 0
+    spent = 4 * json.loads((folder / "plan.json").read_text())["actors"]["planned (cem)"]["evaluations"]
+    assert spent > 0
+    assert spent % (2 * 8 * 10 + 16 * 10 + 10) == 0  # a tree takes its steps once, and its way once more
     assert main(["plan", f"checkpoint={out}", *quick, "levels=3"]) == 2
     assert "levels=3, but the model has 2" in capsys.readouterr().err
     assert main(["plan", f"checkpoint={out}", *quick, "above=3,10"]) == 2

@@ -81,8 +81,9 @@ def test_what_actions_are_travels_in_the_checkpoint(run: Path) -> None:
         ["tasks=near", "planner=mppi", "cost=reach", "space=bank", "samples=8", "reduce=min"],
         ["tasks=far", "planner=gradient", "samples=2", "iterations=2", "env.layout=snake", "cost=cosine"],
         ["planner=random", "samples=8", "reduce=last"],
+        ["planner=tree", "samples=32", "cost=landmarks"],
     ],
-    ids=["cem", "mppi", "gradient", "random"],
+    ids=["cem", "mppi", "gradient", "random", "tree"],
 )
 def test_plan(
     words: list[str], run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -92,6 +93,7 @@ def test_plan(
     monkeypatch.setattr(planning, "PROBED", 50)
     monkeypatch.setattr(planning, "ASTRAY", 5)
     monkeypatch.setattr(agents, "WATCHED", 6)
+    monkeypatch.setattr(agents, "SURVEYED", 6)
     monkeypatch.setattr(agents, "FITTED", 40)
     out = tmp_path / "out"
     command = ["plan", f"checkpoint={run}", "count=3", "budget=7", "horizon=4", "execute=2", f"out={out}", *words]
