@@ -94,6 +94,13 @@ def test_safetensors_headers(data: bytes, tmp_path: Path) -> None:
         worldjepa.load(tmp_path / "a.safetensors")
 
 
+@pytest.mark.parametrize("data", [b"junk", b"r\x01", b"\x80\x02X\x10", b"\x80\x02J\x01\x02", b"PK\x03\x04", b"(" * 99])
+def test_files_that_are_none(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.pt").write_bytes(data)
+    with pytest.raises(UserError, match="is damaged, or holds more than plain tensors"):
+        worldjepa.load(tmp_path / "a.pt")
+
+
 @pytest.mark.parametrize("keep", [0.0, 0.3, 0.9])
 def test_cut_off(keep: float, tmp_path: Path) -> None:
     file = save_official(tmp_path / "a.pth.tar")

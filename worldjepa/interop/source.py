@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -29,7 +30,7 @@ MOST_INDEX = 64 << 20
 _SPOILT = (
     pickle.UnpicklingError,  # classes that are no plain data, and broken pickles
     *(OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, OverflowError, MemoryError),
-    *(AssertionError, zipfile.BadZipFile, RecursionError),
+    *(AssertionError, zipfile.BadZipFile, RecursionError, struct.error),
 )
 """What PyTorch raises on files that it refuses or that are damaged."""
 
