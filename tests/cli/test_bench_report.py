@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.made import suite
+from worldjepa.cli import main
 from worldjepa.cli.bench_report import run
 from worldjepa.errors import UserError
 
@@ -130,5 +131,5 @@ def test_mistakes_are_named(
 
 @pytest.mark.parametrize("verb", ["report", "compare"])
 def test_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([verb, "--help"]) == 0
+    assert main(["bench", verb, "--help"]) == 0
     assert f"usage: worldjepa bench {verb}" in capsys.readouterr().out

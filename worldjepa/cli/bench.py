@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 
+from worldjepa.cli.bench_report import COMPARE_HELP, REPORT_HELP
 from worldjepa.errors import UserError, unknown
 
-HELP = """
+HELP = f"""
 usage: worldjepa bench run suite=NAME checkpoint=PATH [seeds=3] [out=bench] [name=NAME] [tasks=A,B] [probes=A,B] [rows=A,B]
                            [root.FOLDER=PATH ...] [missing=refuse|skip] [run.KEY=VALUE] [--config-dir DIR ...]
        worldjepa bench list [suites | tasks | NAME] [--config-dir DIR ...]
-       worldjepa bench compare ... | report ...
 
 `run` measures models on the tasks of a suite beside chance, raw input, the untrained encoder and a supervised ceiling. Each
 result is a file out/NAME/TASK__PROBE__seedK.json as soon as it is known; the same command goes on where it was stopped, and
@@ -28,6 +28,10 @@ what is known already is not computed again. `list` shows suites and tasks.
   missing=refuse     refuse before anything is computed if data of a task are missing; skip leaves such tasks out
   run.KEY=VALUE      run.accelerator, run.precision, run.threads; run.batch_size at a time
   arch=, heads=, which=, allow=   of released weights, as for `worldjepa eval`
+
+{REPORT_HELP.strip()}
+
+{COMPARE_HELP.strip()}
 """
 
 VERBS = {

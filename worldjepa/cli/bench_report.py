@@ -49,18 +49,11 @@ def run(words: Sequence[str]) -> int:
         UserError: a word is not understood, results are not there or damaged, or nothing can be compared.
         Unsaved: a file could not be written.
     """
-    verbs: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
-        "report": (_report, REPORT_HELP),
-        "compare": (_compare, COMPARE_HELP),
-    }
+    verbs: dict[str, Callable[[Sequence[str]], int]] = {"report": _report, "compare": _compare}
     verb, rest = words[0], words[1:]
     if verb not in verbs:
         raise unknown("verb of bench", verb, verbs)
-    action, told = verbs[verb]
-    if "-h" in rest or "--help" in rest:
-        print(told.strip())
-        return 0
-    return action(rest)
+    return verbs[verb](rest)
 
 
 def _report(words: Sequence[str]) -> int:
