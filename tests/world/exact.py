@@ -12,7 +12,7 @@ from worldjepa.dynamics import Dynamics
 from worldjepa.interfaces import Encoder
 from worldjepa.nn.actions import ActionSpec
 from worldjepa.types import Grid, Tokens
-from worldjepa.world.model import WorldModel
+from worldjepa.world.model import Frames, Rollout, WorldModel
 
 
 class Positions(Encoder):
@@ -50,6 +50,27 @@ def exact(**settings: Any) -> WorldModel:
 
 def empty() -> RoomsEnv:
     return RoomsEnv("empty", "state")
+
+
+class Walled:
+    """Positions that add up, and a wall that ends left of the goal: the way to the other side leads away from it first.
+
+    Args:
+        thick: half of how thick the wall is.
+    """
+
+    def __init__(self, thick: float = 0.0) -> None:
+        self.thick = thick
+
+    def rollout(self, history: Frames, actions: Tensor, past: Tensor | None = None) -> Rollout:
+        at, states = history.x[:, None, -1, 0].expand(-1, actions.shape[1], -1), []
+        for push in actions.unbind(2):
+            to = at + 0.1 * push
+            crossing = ((at[..., 1] < 0.5) != (to[..., 1] < 0.5)) | ((to[..., 1] - 0.5).abs() < self.thick)
+            shut = crossing & ((at[..., 0] > 0.2) | (to[..., 0] > 0.2))
+            at = torch.where(shut[..., None], at, to).clamp(0, 1)
+            states.append(at)
+        return Rollout(torch.stack(states, 2)[:, :, :, None], actions, None, actions.shape[1] * actions.shape[2])
 
 
 LOW, HIGH = torch.full((2,), -1.0), torch.full((2,), 1.0)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse.csgraph import shortest_path
-from torch import Tensor
+from torch import nn
 
 from modalities.trajectory.rooms import RoomsEnv
+from world.exact import Walled
 from worldjepa.errors import UserError
 from worldjepa.world.behaviour import Wander
 from worldjepa.world.costs import LatentDistance
@@ -68,20 +69,6 @@ def test_a_thin_wall_is_as_thick_as_the_way_round_it() -> None:
     assert np.quantile(ratio, 0.1) > 0.7 * np.median(ratio)
 
 
-class Walled:
-    """Positions that add up, and a wall .06 thick that ends left of the goal: the way there leads away from it first."""
-
-    def rollout(self, history: Frames, actions: Tensor, past: Tensor | None = None) -> Rollout:
-        at, states = history.x[:, None, -1, 0].expand(-1, actions.shape[1], -1), []
-        for push in actions.unbind(2):
-            to = at + 0.1 * push
-            crossing = ((at[..., 1] < 0.5) != (to[..., 1] < 0.5)) | ((to[..., 1] - 0.5).abs() < 0.03)
-            shut = crossing & ((at[..., 0] > 0.2) | (to[..., 0] > 0.2))
-            at = torch.where(shut[..., None], at, to).clamp(0, 1)
-            states.append(at)
-        return Rollout(torch.stack(states, 2)[:, :, :, None], actions, None, actions.shape[1] * actions.shape[2])
-
-
 def test_planners_go_round_where_distance_leads_to_the_wall() -> None:
     box = Box(-torch.ones(2), torch.ones(2))
     walks = box.sample((300, 1, 40), rng()).cumsum(2).mul(0.3).sin()  # directions that change slowly
@@ -89,12 +76,12 @@ def test_planners_go_round_where_distance_leads_to_the_wall() -> None:
     places[..., 1] = torch.where(places[..., 1] < 0.5, 0.9, 1.1) * places[..., 1]
     begin = Frames(places, torch.zeros(1, 2))
     cost = Landmarks(300, "last")
-    cost.fit(Walled().rollout(begin, walks).states[:, 0])
+    cost.fit(Walled(0.03).rollout(begin, walks).states[:, 0])
     here, goal = torch.tensor([[[[0.6, 0.4]]]]), torch.tensor([[[0.6, 0.6]]])
     asked = Question(Frames(here, torch.zeros(1, 2)), goal, 18)
     ends = []
     for judge in (cost, LatentDistance(reduce="last")):
-        plan = CEM(256, 10, 16).plan(Walled(), asked, judge, box, rng(2))
+        plan = CEM(256, 10, 16).plan(Walled(0.03), asked, judge, box, rng(2))
         ends.append(plan.states[0, -1, 0])
     assert float(ends[0][1]) > 0.5
     assert float((ends[0] - goal[0, 0]).norm()) < 0.25
@@ -118,6 +105,21 @@ def test_costs_of_candidates_are_those_of_their_states() -> None:
     (slope,) = torch.autograd.grad(costs.sum(), states)
     assert float(slope.abs().sum()) > 0
     assert float(cost(Rollout(goal[:, None, None], torch.zeros(2, 1, 1, 1), None, 0), goal).max()) < 1e-4
+
+
+@pytest.mark.parametrize("lift", [nn.Identity(), nn.Linear(3, 3, bias=False)], ids=["the same", "three times as far"])
+def test_other_representations_keep_the_ways(lift: nn.Module) -> None:
+    cost = Landmarks(60)
+    cost.fit(torch.rand(6, 30, 2, 3, generator=rng()))
+    if isinstance(lift, nn.Linear):
+        lift.weight.data = 3 * torch.eye(3)
+    other = cost.lifted(lift, "min")
+    assert other.reduce == "min"
+    here, goal = torch.rand(2, 9, 6, generator=rng(1)), torch.rand(2, 6, generator=rng(2))
+    scale = 3 if isinstance(lift, nn.Linear) else 1
+    assert torch.allclose(other.steps(scale * here, scale * goal), cost.steps(here, goal), rtol=1e-4)
+    with pytest.raises(UserError, match="fitted to episodes first"):
+        Landmarks().lifted(lift, "min")
 
 
 def test_impossible_settings_are_named() -> None:

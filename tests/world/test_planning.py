@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from modalities.trajectory.rooms import RoomsEnv
-from world.exact import HIGH, LOW, Adding, Positions, empty, exact
+from world.exact import HIGH, LOW, Adding, Positions, Walled, empty, exact
 from worldjepa.causal import CausalViT
 from worldjepa.errors import UserError
 from worldjepa.nn.actions import ActionSpec
@@ -201,19 +201,6 @@ def test_impossible_settings_are_named() -> None:
     ):
         with pytest.raises(UserError, match=message):
             make()
-
-
-class Walled:
-    """Positions that add up, and a wall that ends left of the goal: the way there leads away from it first."""
-
-    def rollout(self, history: Frames, actions: Tensor, past: Tensor | None = None) -> Rollout:
-        at, states = history.x[:, None, -1, 0].expand(-1, actions.shape[1], -1), []
-        for push in actions.unbind(2):
-            to = at + 0.1 * push
-            crossing = (at[..., 1] < 0.5) != (to[..., 1] < 0.5)
-            at = torch.where((crossing & (at[..., 0] > 0.2))[..., None], at, to).clamp(0, 1)
-            states.append(at)
-        return Rollout(torch.stack(states, 2)[:, :, :, None], actions, None, actions.shape[1] * actions.shape[2])
 
 
 def test_a_tree_finds_the_way_that_leads_away_from_the_goal_first() -> None:

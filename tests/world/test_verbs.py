@@ -125,6 +125,7 @@ def test_plan(
         (["tasks=fat"], "kind of tasks 'fat' is not known (did you mean 'far'?)"),
         (["tasks=none.json"], "tasks 'none.json' is not there"),
         (["samples=1"], "samples=1: planner=cem needs at least 2"),
+        (["top=tree"], "top=tree is the planner of the highest of several levels, but one level is planned on"),
         (["horizon=0"], "horizon=0: must be a whole number, 1 or more"),
         (["execute=20"], "execute must be at least 1 and at most horizon=12, not 20"),
         (["env.layout=snack"], "'snack' is not known (did you mean 'snake'?)"),

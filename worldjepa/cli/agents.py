@@ -74,17 +74,21 @@ def make_agent(model: WorldModel, hierarchy: Hierarchy | None, environment: Goal
         UserError: a number is out of its range, the model has fewer levels, or one predictor shall tell how uncertain it is.
     """
     levels = used_levels(hierarchy, wanted.levels)
+    if wanted.top != wanted.planner and not levels:
+        raise UserError(
+            f"top={wanted.top} is the planner of the highest of several levels, but one level is planned on"
+        )
     needed = wanted.cost in ("reach", "landmarks") or wanted.space == "bank" or levels
     number = SURVEYED if wanted.cost == "landmarks" else WATCHED
     watched = watch(environment, levels, model.actions.repeat, number) if needed else []
+    cost = make_cost(model, watched, wanted)
     planner = make_planner(wanted, wanted.planner)
     if hierarchy is not None and levels:
-        stages = make_stages(hierarchy, levels, acts_of(model, watched), wanted)
-        if wanted.cost == "landmarks":
-            stages = surveyed(stages, states_of(model, watched))
-        planner = TopDown(planner, stages)
-    cost, space = make_cost(model, watched, wanted), make_space(model, watched, wanted)
+        planner = TopDown(planner, make_stages(hierarchy, levels, acts_of(model, watched), cost, wanted))
+    if wanted.uncertainty:
+        cost = WeightedSum([cost, Uncertainty()], [1.0, wanted.uncertainty])
     horizon = wanted.horizon or (levels[0].stride if levels else HORIZON)
+    space = make_space(model, watched, wanted)
     return Agent(model, planner, cost, space, horizon, wanted.execute, wanted.seed)
 
 
@@ -109,7 +113,7 @@ def acts_of(model: WorldModel, watched: Sequence[Episode]) -> Float[Tensor, "E T
 
 
 def make_cost(model: WorldModel, watched: Sequence[Episode], wanted: Wanted) -> Cost:
-    """The cost that the words describe.
+    """The cost that the words describe, but for uncertainty.
 
     Raises:
         UserError: one predictor shall tell how uncertain it is.
@@ -118,30 +122,23 @@ def make_cost(model: WorldModel, watched: Sequence[Episode], wanted: Wanted) -> 
         raise UserError(
             f"uncertainty={wanted.uncertainty:g} needs a model with several predictors: train with predictor=ensemble_mlp"
         )
-    cost: Cost
     if wanted.cost == "landmarks":
-        cost = landmarks(states_of(model, watched), wanted.reduce)
-    elif wanted.cost == "reach":
+        survey = Landmarks(reduce=wanted.reduce)  # type: ignore[arg-type]
+        survey.fit(states_of(model, watched))
+        return survey
+    if wanted.cost == "reach":
         states = states_of(model, watched)
         torch.manual_seed(wanted.seed)
         cost = Reachability(states.shape[-1] * states.shape[-2], reduce=wanted.reduce)  # type: ignore[arg-type]
         cost.fit(states, torch.Generator().manual_seed(wanted.seed), FITTED)
         cost.requires_grad_(False)
-    else:
-        cost = LatentDistance(wanted.cost, wanted.reduce)  # type: ignore[arg-type]
-    return WeightedSum([cost, Uncertainty()], [1.0, wanted.uncertainty]) if wanted.uncertainty else cost
+        return cost
+    return LatentDistance(wanted.cost, wanted.reduce)  # type: ignore[arg-type]
 
 
 def states_of(model: WorldModel, watched: Sequence[Episode]) -> Float[Tensor, "E T n D"]:
     """The encoded frames of episodes."""
     return torch.stack([encoded(model, episode.observations[:: model.actions.repeat]) for episode in watched])
-
-
-def landmarks(states: Float[Tensor, "E T n D"], reduce: str) -> Landmarks:
-    """Landmarks among states, ready to judge."""
-    cost = Landmarks(reduce=reduce)  # type: ignore[arg-type]
-    cost.fit(states)
-    return cost
 
 
 def make_space(model: WorldModel, watched: Sequence[Episode], wanted: Wanted) -> ActionSpace:
@@ -154,9 +151,11 @@ def make_space(model: WorldModel, watched: Sequence[Episode], wanted: Wanted) ->
 
 
 def make_stages(
-    hierarchy: Hierarchy, levels: Sequence[Level], acts: Float[Tensor, "E T W"], wanted: Wanted
+    hierarchy: Hierarchy, levels: Sequence[Level], acts: Float[Tensor, "E T W"], cost: Cost, wanted: Wanted
 ) -> list[Stage]:
     """The levels above the lowest, ready to plan with twice the candidates of the lowest.
+
+    Where the lowest level counts distance over landmarks, so do they; otherwise in their representations.
 
     Raises:
         UserError: `above` is for more or fewer levels, or nobody acts on them.
@@ -171,17 +170,18 @@ def make_stages(
     if acting is None:
         raise UserError("the levels of this model were trained without actions; choose levels=1")
     stages = stages_of(levels, acting, make_planner(wanted, wanted.planner, 2), above)
+    if isinstance(cost, Landmarks):
+        stages = surveyed(stages, cost)
     highest = stages[-1].search._replace(planner=make_planner(wanted, wanted.top, 2))
     return [*stages[:-1], stages[-1]._replace(search=highest)]
 
 
-def surveyed(stages: Sequence[Stage], states: Float[Tensor, "E T n D"]) -> list[Stage]:
-    """The same levels, each of which judges by landmarks among its own representations of states."""
+def surveyed(stages: Sequence[Stage], cost: Landmarks) -> list[Stage]:
+    """The same levels, each of which judges by the same landmarks where it represents them."""
     made = []
     for stage in stages:
-        flat = torch.split(states.flatten(0, 1), 4096)
-        states = torch.cat([stage.lift(part) for part in flat]).reshape(*states.shape[:3], -1)
-        made.append(stage._replace(search=stage.search._replace(cost=landmarks(states, "min"))))
+        cost = cost.lifted(stage.lift, "min")
+        made.append(stage._replace(search=stage.search._replace(cost=cost)))
     return made
 
 

@@ -6,7 +6,7 @@ from typing import final
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from worldjepa.errors import UserError
 from worldjepa.world.costs import Cost, Reduce, check_reduce, reduced
@@ -49,6 +49,8 @@ class Landmarks(Cost):
         self.register_buffer("between", torch.zeros(0, 0))
         self.register_buffer("places", torch.zeros(0, 0))
         self.register_buffer("pace", torch.ones(()))
+        self.frame: tuple[int, ...] = (0, 0)
+        """The shape of a state, (n, D)."""
 
     @torch.no_grad()
     def fit(self, states: Float[Tensor, "E T n D"], stride: int = 4) -> None:
@@ -65,6 +67,7 @@ class Landmarks(Cost):
         e, t = states.shape[:2]
         if not e or not 0 < stride < t:
             raise UserError(f"landmarks need episodes of more than {stride} frames: {e} of {t}")
+        self.frame = tuple(states.shape[2:])
         points = states.flatten(2)
         self.pace = (points[:, 1:] - points[:, :-1]).norm(dim=-1).median().clamp_min(torch.finfo(points.dtype).tiny)
         flat = points.flatten(0, 1)
@@ -80,14 +83,34 @@ class Landmarks(Cost):
         between.fill_diagonal_(0)
         self.between = shortest(between).to(points)
 
+    @torch.no_grad()
+    def lifted(self, lift: nn.Module, reduce: Reduce) -> Landmarks:
+        """The same landmarks and ways in other representations, such as those of a level above.
+
+        Args:
+            lift: makes them, `[*b, E]` of `[*b, D]`. The length of a step grows as distances of neighbouring landmarks do.
+            reduce: see `LatentDistance`.
+
+        Raises:
+            UserError: no landmarks were chosen yet.
+        """
+        self._check_fitted()
+        made = Landmarks(self.count, reduce)
+        states = lift(self.places.reshape(-1, *self.frame))
+        made.frame, made.places, made.between = tuple(states.shape[1:]), states.flatten(1), self.between
+        apart = torch.cdist(self.places, self.places).fill_diagonal_(torch.inf)
+        beside = apart.argmin(1)
+        before, after = ((one - one[beside]).norm(dim=1).median() for one in (self.places, made.places))
+        made.pace = (self.pace * after / before).clamp_min(torch.finfo(states.dtype).tiny)
+        return made
+
     def steps(self, here: Float[Tensor, "B K E"], there: Float[Tensor, "B E"]) -> Float[Tensor, "B K"]:
         """Steps from each of K states to one goal, for B tasks.
 
         Raises:
             UserError: no landmarks were chosen yet.
         """
-        if not len(self.places):
-            raise UserError("landmarks must be fitted to episodes first")
+        self._check_fitted()
         end, last = self._beside(there[:, None])  # [B, 1, N]
         first, start = self._beside(here)  # [B, K, N]
         way = self.between[start[..., None], last[:, :, None]]  # [B, K, N, N]
@@ -95,6 +118,10 @@ class Landmarks(Cost):
         straight = (here - there[:, None]).norm(dim=-1) / self.pace
         # Straight on is only known to lead there where the goal is no farther than a landmark beside it.
         return torch.where(straight <= end.amax(-1), straight, over)
+
+    def _check_fitted(self) -> None:
+        if not len(self.places):
+            raise UserError("landmarks must be fitted to episodes first")
 
     def _beside(self, points: Float[Tensor, "B K E"]) -> tuple[Float[Tensor, "B K N"], Int[Tensor, "B K N"]]:
         """The nearest landmarks of each point: how many steps to them, and which they are."""
