@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from modalities.image.observations import ImageFiles, checked_view
-from worldjepa.data.labels import labelled
+from worldjepa.data.files import Files
 from worldjepa.data.paths import PathTable, check_folder
-from worldjepa.data.published import HeldOut, Published
-from worldjepa.data.tables import entry, existing, read_json, required
+from worldjepa.data.published import HeldOut, Published, classified
+from worldjepa.data.tables import entry, read_json, required
 from worldjepa.data.views import Views
 from worldjepa.errors import UserError
 
@@ -54,15 +54,12 @@ class INaturalist(Published):
         """The pictures of `val2018.json` for tests."""
         return HeldOut(None, self._split("val"))
 
-    def _split(self, split: str) -> ImageFiles:
+    def _split(self, split: str) -> Files:
         where = required(self.root, [f"{split}2018.json"], LAYOUT)
         paths, labels = read_coco(where)
-        there = existing(self.root, paths, "pictures", where).tolist()
         self._classes = self._classes or sorted(set(labels), key=int)
-        files = ImageFiles(self.root, PathTable(paths[i] for i in there), self.view)
-        made = labelled(files, [labels[i] for i in there], self._classes, where)
-        assert isinstance(made, ImageFiles)
-        return made
+        files = ImageFiles(self.root, PathTable(paths), self.view)
+        return classified(files, labels, self._classes, "pictures", where)
 
 
 def read_coco(where: str) -> tuple[list[str], list[str]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from modalities.image.observations import ImageFiles, checked_view
-from worldjepa.data.labels import labelled, read_lines
+from worldjepa.data.files import Files
+from worldjepa.data.labels import read_lines
 from worldjepa.data.paths import PathTable, check_folder
-from worldjepa.data.published import HeldOut, Published
-from worldjepa.data.tables import archive_folder, existing, required
+from worldjepa.data.published import HeldOut, Published, classified
+from worldjepa.data.tables import archive_folder, required
 from worldjepa.data.views import Views
 from worldjepa.errors import UserError
 
@@ -59,7 +60,7 @@ class Places205(Published):
         """The pictures of `val` for tests."""
         return HeldOut(None, self._split("val"))
 
-    def _split(self, split: str) -> ImageFiles:
+    def _split(self, split: str) -> Files:
         name = f"{split}_places205.csv"
         where = required(self.root, [f"trainvalsplit_places205/{name}", name], LAYOUT)
         lines = [line.rpartition(" ") for line in read_lines(where, "data.root")]
@@ -67,9 +68,6 @@ class Places205(Published):
             if not path or not label.isdecimal():
                 raise UserError(f"{where}, entry {number} is not `PATH LABEL`: {path} {label}")
         paths, labels = [path for path, _, _ in lines], [str(int(label)) for _, _, label in lines]
-        there = existing(self.pictures, paths, "pictures", where).tolist()
         self._classes = self._classes or sorted(set(labels), key=int)
-        files = ImageFiles(self.pictures, PathTable(paths[i] for i in there), self.view)
-        made = labelled(files, [labels[i] for i in there], self._classes, where)
-        assert isinstance(made, ImageFiles)
-        return made
+        files = ImageFiles(self.pictures, PathTable(paths), self.view)
+        return classified(files, labels, self._classes, "pictures", where)

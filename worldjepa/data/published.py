@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from worldjepa.data import DataSource, Labels, ProbeSplits
 from worldjepa.data.files import Files, check_share, labels_from
+from worldjepa.data.labels import labelled
 from worldjepa.data.splits import probe_splits
+from worldjepa.data.tables import existing
 
 
 class HeldOut(NamedTuple):
@@ -51,6 +53,23 @@ class Published(DataSource):
             return None
         val, test = self.held_out()
         return None if test is None else probe_splits(self._train, val, test, self.seed)
+
+
+def classified(files: Files, names: list[str], classes: list[str], kind: str, where: str) -> Files:
+    """Of listed files those that are there, each with the name of its class.
+
+    Args:
+        files: all that are listed.
+        names: the class of each.
+        classes: all of them.
+        kind: what the files are, in the plural.
+        where: the list, for messages.
+
+    Raises:
+        worldjepa.errors.UserError: none of the files is there, or a name is no class.
+    """
+    there = existing(files.root, list(files.paths), kind, where)
+    return labelled(files.select(there), [names[i] for i in there.tolist()], classes, where)
 
 
 def factor(names: list[str], classes: list[str]) -> Labels:
