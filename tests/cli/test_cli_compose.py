@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from worldjepa.cli import compose
 from worldjepa.cli.compose import compose_config, config_folder
@@ -264,3 +264,22 @@ def test_a_damaged_installation_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(compose, "__file__", str(tmp_path / "worldjepa" / "cli" / "compose.py"))
     with pytest.raises(UserError, match="install the package again"):
         config_folder()
+
+
+def test_what_is_composed_again_is_as_the_files_are_now(tmp_path: Path) -> None:
+    """Compositions are kept for as long as no option file changes, and nobody shares what is handed out."""
+    file = tmp_path / "masks" / "mine.yaml"
+    file.parent.mkdir()
+
+    def composed(ratio: str) -> DictConfig:
+        file.write_text(f"_target_: worldjepa.masks.Random\nratio: {ratio}\n")
+        return compose_config("train", ["masks=mine"], [tmp_path]).config
+
+    first = composed("0.5")
+    assert first.masks.ratio == 0.5
+    first.masks.ratio = 0.9
+    first.run.steps = 1
+    again = compose_config("train", ["masks=mine"], [tmp_path]).config
+    assert again.masks.ratio == 0.5
+    assert again.run.steps != 1
+    assert composed("0.25").masks.ratio == 0.25
