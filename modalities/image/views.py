@@ -5,11 +5,13 @@ Randomness comes from the generator that is passed in and from nowhere else.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import UInt8
 from torch import Tensor
 
@@ -40,6 +42,9 @@ class Look(Views):
         grey: chance that the colours go.
         blur: chance of a Gaussian blur.
         solarise: chance that bright values are inverted.
+        invert: chance that all values are inverted: dark things on bright ground become bright things on dark ground.
+        rotate: the image is first turned about its middle, by up to so many degrees either way; what comes in from beyond
+            the edges is its mirror image.
 
     Raises:
         UserError: a value is out of its range.
@@ -55,6 +60,8 @@ class Look(Views):
     grey: float = 0.2
     blur: float = 0.5
     solarise: float = 0.0
+    invert: float = 0.0
+    rotate: float = 0.0
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -62,9 +69,11 @@ class Look(Views):
         scale = list(self.crop_scale)
         if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
             raise UserError(f"views.looks.crop_scale must be two fractions, 0 < smallest <= largest <= 1: {scale}")
-        for name in ("flip", "jitter", "grey", "blur", "solarise"):
+        for name in ("flip", "jitter", "grey", "blur", "solarise", "invert"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"views.looks.{name} is a chance, from 0 to 1: {getattr(self, name)}")
+        if not 0 <= self.rotate <= 180:
+            raise UserError(f"views.looks.rotate is an angle in degrees, from 0 to 180: {self.rotate}")
         strength = list(self.strength)
         if len(strength) != 4 or not all(0 <= one <= most for one, most in zip(strength, (1, 1, 1, 0.5), strict=True)):
             raise UserError(
@@ -76,6 +85,8 @@ class Look(Views):
         """One view."""
         import torchvision.transforms.v2.functional as ops  # takes a while: only where it is used
 
+        if self.rotate:
+            pixels = turned(pixels, self.rotate * (2 * float(torch.rand((), generator=rng)) - 1))
         box = sample_crop(pixels.shape[2], pixels.shape[1], rng, (self.crop_scale[0], self.crop_scale[1]))
         x = resize(pixels[:, box.top : box.top + box.height, box.left : box.left + box.width], size)
         flip, jitter, grey, blur, solarise, *u = torch.rand(10, generator=rng).tolist()
@@ -90,7 +101,11 @@ class Look(Views):
             x = ops.rgb_to_grayscale(x, num_output_channels=3)
         if blur < self.blur:
             x = ops.gaussian_blur(x, [kernel(size)] * 2, [SIGMA[0] + (SIGMA[1] - SIGMA[0]) * u[4]] * 2)
-        return ops.solarize(x, SOLARISED_FROM) if solarise < self.solarise else x
+        if solarise < self.solarise:
+            x = ops.solarize(x, SOLARISED_FROM)
+        if self.invert and float(torch.rand((), generator=rng)) < self.invert:
+            x = ops.invert(x)
+        return x
 
     def _changes(self, u: Sequence[float]) -> list[Change]:
         """The four changes of colour, their amounts taken from uniform numbers; those of colour leave grey images alone."""
@@ -130,6 +145,20 @@ class Looks(Views):
         """All views of one image, as `Observations.observe` gives them: several side by side, a single one as it is."""
         each = [look.view(pixels, size, rng) for look in self.looks for _ in range(look.count)]
         return torch.stack(each) if self.count > 1 else each[0]
+
+
+def turned(pixels: UInt8[Tensor, "C H W"], degrees: float) -> UInt8[Tensor, "C H W"]:
+    """The image turned about its middle, counter-clockwise; beyond its edges lies its mirror image."""
+    height, width = pixels.shape[1:]
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    # Coordinates run from -1 to 1 along both sides, however long these are.
+    turn = torch.tensor([[cos, -sin * height / width, 0.0], [sin * width / height, cos, 0.0]])
+    grid = F.affine_grid(turn[None], [1, *pixels.shape], align_corners=False)  # [1, H, W, 2]
+    return (
+        F.grid_sample(pixels[None].float(), grid, padding_mode="reflection", align_corners=False)[0]
+        .round()
+        .to(torch.uint8)
+    )
 
 
 def kernel(size: int) -> int:

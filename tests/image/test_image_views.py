@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 from modalities.image.data import Folder, Patterns
 from modalities.image.observations import ArrayObservations
 from modalities.image.transforms import random_resized_crop
-from modalities.image.views import Look, Looks, kernel
+from modalities.image.views import Look, Looks, kernel, turned
 from worldjepa.data.views import Single, Views
 from worldjepa.errors import UserError
 
@@ -49,11 +50,40 @@ def test_each_change_is_what_it_is_called(seed: int) -> None:
     assert torch.equal(changed(grey=1.0), ops.rgb_to_grayscale(plain, 3))
     assert torch.equal(changed(solarise=1.0), torch.where(plain >= 128, 255 - plain, plain))
     assert not torch.equal(changed(jitter=1.0), plain)
+    assert torch.equal(changed(invert=1.0), 255 - plain)
     still = Look(**{**STILL, "jitter": 1.0}, strength=(0, 0, 0, 0)).view(pixels(), 24, rng(seed))  # type: ignore[arg-type]
     assert int((still.int() - plain.int()).abs().max()) <= 2, "a change of nothing, but for rounding"
     rough = Look(**{**STILL, "blur": 1.0}).view(torch.randint(256, (3, 40, 50), generator=rng(), dtype=torch.uint8), 24, rng(seed))  # fmt: skip  # noqa: E501
     sharp = Look(**STILL).view(torch.randint(256, (3, 40, 50), generator=rng(), dtype=torch.uint8), 24, rng(seed))
     assert float(rough.float().std()) <= float(sharp.float().std())
+
+
+def test_images_turn_about_their_middle() -> None:
+    square = torch.randint(256, (3, 12, 12), generator=rng(), dtype=torch.uint8)
+    for quarters in range(-2, 3):
+        assert (
+            int((turned(square, 90.0 * quarters).int() - torch.rot90(square, quarters, (1, 2)).int()).abs().max()) <= 1
+        )
+    # The cosines of turns by any angle: a wave along x turned by 30 degrees runs along that direction, whatever the format.
+    y, x = (torch.arange(n) - (n - 1) / 2 for n in (80, 160))
+    upright = (127 + 100 * torch.sin(x * 0.3)).expand(1, 80, 160).round().to(torch.uint8)
+    along = x[None, :] * math.cos(math.pi / 6) - y[:, None] * math.sin(math.pi / 6)
+    tilted = turned(upright, 30.0)[0].float()
+    inner = (along.abs() < 70) & ((x[None, :] * 0.5 + y[:, None] * 0.87).abs() < 35)
+    assert float((tilted - 127 - 100 * torch.sin(along * 0.3))[inner].abs().max()) < 4
+
+
+def test_turned_views_have_no_black_corners_and_every_angle() -> None:
+    flat = torch.full((3, 20, 90), 200, dtype=torch.uint8)
+    turning = Look(**STILL, rotate=180.0)
+    assert all(bool((turning.view(flat, 16, rng(n)) == 200).all()) for n in range(20))
+    halves = torch.zeros(1, 32, 32, dtype=torch.uint8)
+    halves[:, :16] = 255  # the upper half is bright
+    little = Look(**STILL, rotate=10.0, crop_scale=(1.0, 1.0))
+    assert all(float(little.view(halves, 32, rng(n))[0, :12].float().mean()) > 200 for n in range(20))
+    upper = [float(Look(**STILL, rotate=180.0).view(halves, 32, rng(n))[0, :4].float().mean()) for n in range(40)]
+    assert min(upper) < 40
+    assert max(upper) > 215
 
 
 def test_grey_images_change_in_brightness_and_contrast_alone() -> None:
@@ -118,6 +148,7 @@ def test_probes_see_plain_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ({"count": 0}, "count must be at least 1: 0"),
         ({"crop_scale": (0.5, 0.2)}, "crop_scale must be two fractions"),
         ({"grey": 1.5}, r"grey is a chance, from 0 to 1: 1\.5"),
+        ({"rotate": 200.0}, r"rotate is an angle in degrees, from 0 to 180: 200\.0"),
         ({"strength": (0.4, 0.4, 0.2)}, "strength must be four numbers"),
         ({"strength": (0.4, 0.4, 0.2, 0.6)}, r"for hue from 0 to 0\.5"),
     ],
