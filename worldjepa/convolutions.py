@@ -1,7 +1,8 @@
-"""A predictor without attention: convolutions over the lattice, a learned vector wherever nothing is seen."""
+"""An encoder and a predictor without attention: convolutions over the lattice, on which what is not seen leaves holes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
 import torch
@@ -10,10 +11,133 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from worldjepa.errors import UserError
-from worldjepa.interfaces import Predictor
+from worldjepa.interfaces import Encoder, Predictor, Tokenizer
 from worldjepa.nn.init import Scheme, initialise
 from worldjepa.nn.positions import AXES, check_axes
-from worldjepa.types import Tokens
+from worldjepa.types import Grid, Tokens
+
+
+@final
+class ConvNet(Encoder):
+    """Residual convolutions over the lattice of a fine tokenizer, which is made coarser on the way.
+
+    What is not seen is a hole in the lattice that no layer fills: nothing of it gets into what is seen, and context sets know
+    nothing of one another. Holes save no work.
+
+    Args:
+        tokenizer: cuts observations into tokens of width `dim`.
+        dim: width D of all layers.
+        depth: residual blocks on each lattice; from one to the next, it is halved along the `axes`.
+        axes: the axes of the lattice that convolutions go along.
+        init: see `worldjepa.nn.init.initialise`.
+
+    Raises:
+        UserError: a number is out of its range.
+
+    Source: residual blocks that begin with a norm (arXiv 1603.05027); the norm is over the features of each place (ConvNeXt,
+    arXiv 2201.03545); holes as in SparK (arXiv 2301.03580).
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, dim: int, depth: Sequence[int] = (1, 2), axes: str = "wh", init: Scheme = "xavier"
+    ) -> None:
+        super().__init__()
+        if dim < 1 or not depth or min(depth) < 0 or depth[-1] < 1:
+            raise UserError(
+                f"arch.dim and the last of arch.encoder.depth must be at least 1, the others at least 0: dim={dim}, "
+                f"depth={list(depth)}"
+            )
+        if tokenizer.dim != dim:
+            raise UserError(f"the tokenizer makes tokens of width {tokenizer.dim}, the encoder expects {dim}")
+        check_axes(axes)
+        self.dim, self.axes = dim, axes
+        self.tokenizer = tokenizer
+        self.halvings = len(depth) - 1
+        self.blocks = nn.ModuleList(
+            ResidualBlock(dim, axes, halve=bool(lattice) and not block)
+            for lattice, count in enumerate(depth)
+            for block in range(max(count, bool(lattice)))
+        )
+        self.norm = nn.LayerNorm(dim)
+        initialise(self, init)
+
+    def grid(self, obs_shape: Sequence[int]) -> Grid:
+        """The last lattice.
+
+        Raises:
+            UserError: the tokenizer's cannot be halved so often.
+        """
+        fine, times = self.tokenizer.grid(obs_shape), 2**self.halvings
+        if any(extent % times for axis, extent in zip(AXES, fine, strict=True) if axis in self.axes):
+            raise UserError(f"a lattice of {tuple(fine)} cannot be halved {self.halvings} times along {self.axes}")
+        return Grid(*(n // times if axis in self.axes else n for axis, n in zip(AXES, fine, strict=True)))
+
+    def forward(self, obs: Tensor | Tokens, keep: Int[Tensor, "B C K"] | None = None) -> Tokens:
+        """Encode everything, x `[B, N, D]`, or the kept tokens of each context set, x `[B, C, K, D]`."""
+        if isinstance(obs, Tokens):
+            raise UserError("this encoder takes observations, not tokens")
+        grid, fine = self.grid(obs.shape[1:]), self.tokenizer.grid(obs.shape[1:])
+        pos = grid.pos(obs.device)  # [N, 3]
+        x = self.tokenizer(obs).x.unflatten(1, fine)  # [B, t, h, w, D]
+        if keep is None:
+            return Tokens(self._encoded(x, None).flatten(1, 3), pos.expand(len(obs), -1, -1))
+        b, c, k = keep.shape
+        seen = torch.zeros(b * c, grid.size, 1, dtype=x.dtype, device=x.device)
+        seen.scatter_(1, keep.flatten(0, 1)[..., None], 1.0)
+        sets = self._encoded(x.repeat_interleave(c, 0), seen.unflatten(1, grid)).flatten(1, 3)  # [B*C, N, D]
+        kept = sets.gather(1, keep.flatten(0, 1)[..., None].expand(-1, -1, self.dim))
+        return Tokens(kept.view(b, c, k, self.dim), pos[keep])
+
+    def stages(self) -> list[list[nn.Parameter]]:
+        """The tokenizer, each block, the final norm."""
+        return [list(part.parameters()) for part in (self.tokenizer, *self.blocks, self.norm)]
+
+    def _encoded(
+        self, x: Float[Tensor, "R t h w D"], seen: Float[Tensor, "R tt hh ww 1"] | None
+    ) -> Float[Tensor, "R tt hh ww D"]:
+        """What the last lattice holds; `seen` is 1 where it may be looked at and 0 elsewhere."""
+        for block in self.blocks:
+            x = block(x, seen)
+        out: Tensor = self.norm(x)
+        return out
+
+
+@final
+class ResidualBlock(nn.Module):
+    """Norm, rectify, convolve, twice; added to the input. It may halve the lattice."""
+
+    def __init__(self, dim: int, axes: str, halve: bool) -> None:
+        super().__init__()
+        kernel = [3 if axis in axes else 1 for axis in AXES]
+        stride = [2 if halve and axis in axes else 1 for axis in AXES]
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.conv1 = nn.Conv3d(dim, dim, kernel, stride, [size // 2 for size in kernel])
+        self.conv2 = nn.Conv3d(dim, dim, kernel, 1, [size // 2 for size in kernel])
+        self.past = nn.Conv3d(dim, dim, stride, stride) if halve else nn.Identity()
+
+    def forward(
+        self, x: Float[Tensor, "R t h w D"], seen: Float[Tensor, "R tt hh ww 1"] | None
+    ) -> Float[Tensor, "R rt rh rw D"]:
+        """The features of each place."""
+        h = along(self.conv1, holed(F.gelu(self.norm1(x)), seen))
+        h = along(self.conv2, holed(F.gelu(self.norm2(h)), seen))
+        return along(self.past, x) + h
+
+
+def along(layer: nn.Module, x: Float[Tensor, "R t h w D"]) -> Float[Tensor, "R rt rh rw E"]:
+    """A convolution of features that come last, as norms like them."""
+    out: Tensor = layer(x.movedim(-1, 1))
+    return out.movedim(1, -1)
+
+
+def holed(x: Float[Tensor, "R t h w D"], seen: Float[Tensor, "R tt hh ww 1"] | None) -> Float[Tensor, "R t h w D"]:
+    """Zeros where nothing is seen; `seen` may be told on a coarser lattice."""
+    if seen is None:
+        return x
+    for axis in range(1, 4):
+        times = x.shape[axis] // seen.shape[axis]
+        seen = seen.repeat_interleave(times, axis) if times > 1 else seen
+    return x * seen
 
 
 @final

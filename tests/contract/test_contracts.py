@@ -85,7 +85,7 @@ from modalities.video.tokenizer import Tubelets
 from worldjepa.bench.examples import Held, Joined, Some, States
 from worldjepa.boxes import BoxUnion, Several
 from worldjepa.causal import CausalViT
-from worldjepa.convolutions import ConvDecoder
+from worldjepa.convolutions import ConvDecoder, ConvNet
 from worldjepa.distillation import CrossEntropy, Prototypes, Teacher
 from worldjepa.encoders import TimmViT, ViT
 from worldjepa.ensemble import EnsembleMLP
@@ -373,6 +373,14 @@ CASES: dict[type, list[Case]] = {
         Case(
             lambda _: ViT(Tubelets(4, 12), 12, 1, 2, positions=Volume(2, 2, 3, 12)),
             {"obs": bytes_like(2, 3, 4, 8, 12), "compiled": False},
+        ),
+    ],
+    ConvNet: [
+        Case(lambda _: ConvNet(Patches(2, 8), 8, (1, 1)), {"obs": bytes_like(2, 3, 16, 12)}),
+        Case(lambda _: ConvNet(Patches(4, 8), 8, (2,), init="normal"), {"obs": torch.randn(2, 3, 8, 16)}),
+        Case(
+            lambda _: ConvNet(Tubelets(4, 8), 8, (0, 1), axes="thw"),
+            {"obs": bytes_like(2, 3, 8, 16, 16), "compiled": False},
         ),
     ],
     ConvFrames: [
