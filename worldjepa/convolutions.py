@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from worldjepa.errors import UserError
 from worldjepa.interfaces import Encoder, Predictor, Tokenizer
+from worldjepa.nn.blocks import NORM_EPS
 from worldjepa.nn.init import Scheme, initialise
 from worldjepa.nn.positions import AXES, check_axes
 from worldjepa.types import Grid, Tokens
@@ -26,7 +27,7 @@ class ConvNet(Encoder):
 
     Args:
         tokenizer: cuts observations into tokens of width `dim`.
-        dim: width D of all layers.
+        dim: width on the tokenizer's lattice. On each further one it is twice as much, up to D.
         depth: residual blocks on each lattice; from one to the next, it is halved along the `axes`.
         axes: the axes of the lattice that convolutions go along.
         init: see `worldjepa.nn.init.initialise`.
@@ -34,8 +35,7 @@ class ConvNet(Encoder):
     Raises:
         UserError: a number is out of its range.
 
-    Source: residual blocks that begin with a norm (arXiv 1603.05027); the norm is over the features of each place (ConvNeXt,
-    arXiv 2201.03545); holes as in SparK (arXiv 2301.03580).
+    Source: residual blocks that begin with a norm (arXiv 1603.05027); holes as in SparK (arXiv 2301.03580).
     """
 
     def __init__(
@@ -50,15 +50,16 @@ class ConvNet(Encoder):
         if tokenizer.dim != dim:
             raise UserError(f"the tokenizer makes tokens of width {tokenizer.dim}, the encoder expects {dim}")
         check_axes(axes)
-        self.dim, self.axes = dim, axes
+        self.axes = axes
         self.tokenizer = tokenizer
         self.halvings = len(depth) - 1
+        self.dim = dim * 2**self.halvings
         self.blocks = nn.ModuleList(
-            ResidualBlock(dim, axes, halve=bool(lattice) and not block)
+            ResidualBlock(dim * 2**lattice, axes, halve=bool(lattice) and not block)
             for lattice, count in enumerate(depth)
             for block in range(max(count, bool(lattice)))
         )
-        self.norm = nn.LayerNorm(dim)
+        self.norm = nn.LayerNorm(self.dim)
         initialise(self, init)
 
     def grid(self, obs_shape: Sequence[int]) -> Grid:
@@ -79,8 +80,9 @@ class ConvNet(Encoder):
         grid, fine = self.grid(obs.shape[1:]), self.tokenizer.grid(obs.shape[1:])
         pos = grid.pos(obs.device)  # [N, 3]
         x = self.tokenizer(obs).x.unflatten(1, fine)  # [B, t, h, w, D]
-        if keep is None:
-            return Tokens(self._encoded(x, None).flatten(1, 3), pos.expand(len(obs), -1, -1))
+        if keep is None or keep.shape[-1] == grid.size:
+            whole = Tokens(self._encoded(x, None).flatten(1, 3), pos.expand(len(obs), -1, -1))
+            return whole if keep is None else whole.select(keep)
         b, c, k = keep.shape
         seen = torch.zeros(b * c, grid.size, 1, dtype=x.dtype, device=x.device)
         seen.scatter_(1, keep.flatten(0, 1)[..., None], 1.0)
@@ -93,8 +95,8 @@ class ConvNet(Encoder):
         return [list(part.parameters()) for part in (self.tokenizer, *self.blocks, self.norm)]
 
     def _encoded(
-        self, x: Float[Tensor, "R t h w D"], seen: Float[Tensor, "R tt hh ww 1"] | None
-    ) -> Float[Tensor, "R tt hh ww D"]:
+        self, x: Float[Tensor, "R t h w E"], seen: Float[Tensor, "R tt hh ww 1"] | None
+    ) -> Float[Tensor, "R tt hh ww {self.dim}"]:
         """What the last lattice holds; `seen` is 1 where it may be looked at and 0 elsewhere."""
         for block in self.blocks:
             x = block(x, seen)
@@ -104,24 +106,51 @@ class ConvNet(Encoder):
 
 @final
 class ResidualBlock(nn.Module):
-    """Norm, rectify, convolve, twice; added to the input. It may halve the lattice."""
+    """Norm, rectify, convolve, twice; added to the input. It may halve the lattice, and doubles the width then."""
 
     def __init__(self, dim: int, axes: str, halve: bool) -> None:
         super().__init__()
         kernel = [3 if axis in axes else 1 for axis in AXES]
         stride = [2 if halve and axis in axes else 1 for axis in AXES]
-        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.conv1 = nn.Conv3d(dim, dim, kernel, stride, [size // 2 for size in kernel])
+        before = dim // 2 if halve else dim
+        self.norm1, self.norm2 = SetNorm(before), SetNorm(dim)
+        self.conv1 = nn.Conv3d(before, dim, kernel, stride, [size // 2 for size in kernel])
         self.conv2 = nn.Conv3d(dim, dim, kernel, 1, [size // 2 for size in kernel])
-        self.past = nn.Conv3d(dim, dim, stride, stride) if halve else nn.Identity()
+        self.past = nn.Conv3d(before, dim, stride, stride) if halve else nn.Identity()
 
     def forward(
         self, x: Float[Tensor, "R t h w D"], seen: Float[Tensor, "R tt hh ww 1"] | None
-    ) -> Float[Tensor, "R rt rh rw D"]:
+    ) -> Float[Tensor, "R rt rh rw E"]:
         """The features of each place."""
-        h = along(self.conv1, holed(F.gelu(self.norm1(x)), seen))
-        h = along(self.conv2, holed(F.gelu(self.norm2(h)), seen))
+        h = along(self.conv1, holed(F.gelu(self.norm1(x, seen)), seen))
+        h = along(self.conv2, holed(F.gelu(self.norm2(h, seen)), seen))
         return along(self.past, x) + h
+
+
+@final
+class SetNorm(nn.Module):
+    """Mean 0 and deviation 1 over all features of all places that are seen together, then a scale and a shift of each feature.
+
+    A norm of each place by itself would make a flat ground as loud as an edge.
+
+    Source: group normalisation (arXiv 1803.08494) with one group.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(dim)), nn.Parameter(torch.zeros(dim))
+
+    def forward(
+        self, x: Float[Tensor, "R t h w D"], seen: Float[Tensor, "R tt hh ww 1"] | None
+    ) -> Float[Tensor, "R t h w D"]:
+        """The features, normalised."""
+        if seen is None:
+            return F.layer_norm(x, x.shape[1:], eps=NORM_EPS) * self.weight + self.bias
+        counted = holed(torch.ones_like(x[..., :1]), seen)
+        share = counted / (counted.sum((1, 2, 3), keepdim=True) * x.shape[-1])
+        mean = (x * share).sum((1, 2, 3, 4), keepdim=True)
+        variance = ((x - mean).square() * share).sum((1, 2, 3, 4), keepdim=True)
+        return (x - mean) * (variance + NORM_EPS).rsqrt() * self.weight + self.bias
 
 
 def along(layer: nn.Module, x: Float[Tensor, "R t h w D"]) -> Float[Tensor, "R rt rh rw E"]:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from modalities.image.tokenizer import Patches
-from worldjepa.convolutions import ConvNet, ResidualBlock
+from worldjepa.convolutions import ConvNet, ResidualBlock, SetNorm
 from worldjepa.errors import UserError
 from worldjepa.types import Tokens
 
@@ -24,10 +24,14 @@ def made(depth: tuple[int, ...] = (1, 2), dim: int = 8) -> ConvNet:
 def plain(encoder: ConvNet, obs: Tensor, seen: Tensor) -> Tensor:
     """The same in two dimensions, channels first; `seen` `[B, 1, h, w]` on the last lattice."""
 
-    def normed(x: Tensor, norm: torch.nn.LayerNorm) -> Tensor:
-        middle = x - x.mean(1, keepdim=True)
-        scaled = middle / (middle.square().mean(1, keepdim=True) + norm.eps).sqrt()
-        return scaled * norm.weight[:, None, None] + norm.bias[:, None, None]
+    def normed(x: Tensor, norm: SetNorm) -> Tensor:
+        there = F.interpolate(seen, size=x.shape[2:])[:, 0].bool()
+        rows = []
+        for one, places in zip(x, there, strict=True):
+            together = one[:, places]
+            scaled = (one - together.mean()) / (together.var(correction=0) + 1e-6).sqrt()
+            rows.append(scaled * norm.weight[:, None, None] + norm.bias[:, None, None])
+        return torch.stack(rows)
 
     def convolved(x: Tensor, layer: torch.nn.Conv3d, stride: int, padding: int) -> Tensor:
         return F.conv2d(x, layer.weight[:, :, 0], layer.bias, stride, padding)
@@ -42,7 +46,7 @@ def plain(encoder: ConvNet, obs: Tensor, seen: Tensor) -> Tensor:
         h = convolved(h, block.conv1, stride, 1)
         h = convolved(F.gelu(normed(h, block.norm2)) * F.interpolate(seen, size=h.shape[2:]), block.conv2, 1, 1)
         x = h + (convolved(x, block.past, 2, 0) if isinstance(block.past, torch.nn.Conv3d) else x)
-    return normed(x, encoder.norm).flatten(2).transpose(1, 2)
+    return encoder.norm(x.flatten(2).transpose(1, 2))
 
 
 @pytest.mark.parametrize("depth", [(1,), (1, 2), (0, 1, 1)])
@@ -55,20 +59,23 @@ def test_it_is_what_is_written_down(depth: tuple[int, ...]) -> None:
     kept = encoder(obs, keep).x
     for number in range(2):
         seen = torch.zeros(3, side**2).scatter(1, keep[:, number], 1.0).view(3, 1, side, side)
-        expected = plain(encoder, obs, seen).gather(1, keep[:, number, :, None].expand(-1, -1, 8))
+        expected = plain(encoder, obs, seen).gather(1, keep[:, number, :, None].expand(-1, -1, encoder.dim))
         torch.testing.assert_close(kept[:, number], expected)
 
 
 def test_to_see_all_tokens_is_to_see_everything() -> None:
     encoder, obs = made(), torch.randn(2, 3, 16, 16)
     keep = torch.arange(encoder.grid((3, 16, 16)).size).expand(2, 1, -1)
-    torch.testing.assert_close(encoder(obs, keep).x[:, 0], encoder(obs).x)
+    assert torch.equal(encoder(obs, keep).x[:, 0], encoder(obs).x)
+    backwards = torch.stack([keep[:, 0], keep[:, 0].flip(-1)], 1)
+    assert torch.equal(encoder(obs, backwards).x[:, 1], encoder(obs).x.flip(1))
 
 
 def test_each_lattice_has_a_layer_that_makes_it() -> None:
     assert len(made((0, 3)).blocks) == 3
     assert len(made((2, 0, 1)).blocks) == 4, "a lattice in between is passed in one block at least"
     assert made((0, 0, 2)).grid((3, 16, 16)) == (1, 2, 2)
+    assert made((0, 0, 2)).dim == 4 * 8
     stages = made().stages()
     assert len(stages) == 1 + 3 + 1
 
