@@ -19,10 +19,21 @@ from markupsafe import Markup
 from worldjepa.report import dots, lines, palette
 from worldjepa.report.dots import DotChart
 from worldjepa.report.lines import LineChart
-from worldjepa.report.table import Numbered, Table, Words
-from worldjepa.report.text import clean
+from worldjepa.report.picture import Picture
+from worldjepa.report.table import Numbered, Table, Verbatim, Words
+from worldjepa.report.text import clean, short
 
-Part = Words | Table | Numbered | LineChart | DotChart
+
+@final
+@dataclass(frozen=True)
+class Fold:
+    """Parts that are shown when they are asked for, and in print."""
+
+    title: str
+    parts: Sequence[Part]
+
+
+Part = Words | Table | Numbered | Verbatim | LineChart | DotChart | Picture | Fold
 
 
 @final
@@ -76,6 +87,8 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.globals.update(dots=dots, lines=lines, palette=palette)
+    environment.filters["short"] = short
+    environment.filters["uri"] = lambda picture: Markup(picture.uri)  # of letters and digits only, and long
     environment.filters["kind"] = lambda part: type(part).__name__
     return environment
 

@@ -1,0 +1,113 @@
+"""The numbers that a run has logged, whatever is left of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+_DAMAGED = (ValueError, RecursionError)
+"""What Python's JSON reader says of text that is none, or that is nested to exhaust it."""
+LAST_STEP = 1 << 53
+"""What is said to be a step beyond this one is none."""
+_LARGEST, _SMALLEST = 1e100, 1e-100
+"""Between these numbers have a place on a chart; beyond, they count as not finite, or as 0."""
+
+
+class Curve(NamedTuple):
+    """A number over ascending steps, NaN where it was not finite."""
+
+    steps: list[int]
+    values: list[float]
+
+    @property
+    def finite(self) -> list[tuple[int, float]]:
+        """The steps at which it was a number."""
+        return [(step, value) for step, value in zip(self.steps, self.values, strict=True) if math.isfinite(value)]
+
+
+class Log(NamedTuple):
+    """All curves of a run by name, and how many lines could not be read."""
+
+    curves: dict[str, Curve]
+    damaged: int
+
+    @property
+    def step(self) -> int:
+        """The last step that a number was logged for."""
+        return max((curve.steps[-1] for curve in self.curves.values()), default=0)
+
+    def at(self, name: str, step: int) -> float:
+        """A curve's number at the last of its steps up to `step`, or NaN."""
+        curve = self.curves.get(name)
+        held = [value for one, value in zip(*curve, strict=True) if one <= step] if curve else []
+        return held[-1] if held else math.nan
+
+    def last(self) -> dict[str, float]:
+        """The newest finite number of every curve."""
+        return {name: found[-1][1] for name, curve in self.curves.items() if (found := curve.finite)}
+
+
+def read_log(file: Path) -> Log:
+    """Read `metrics.jsonl`. What was logged for a step twice counts as it was logged last.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    found: dict[str, dict[int, float]] = {}
+    damaged = 0
+    for row in json_lines(file):
+        step = row.get("step") if row is not None else None
+        if row is None or not isinstance(step, int) or isinstance(step, bool) or not 0 <= step <= LAST_STEP:
+            damaged += 1
+            continue
+        for name, value in row.items():
+            if name != "step" and (value is None or (isinstance(value, int | float) and not isinstance(value, bool))):
+                found.setdefault(name, {})[step] = math.nan if value is None else drawable(value)
+    return Log({name: _curve(values) for name, values in found.items()}, damaged)
+
+
+def json_lines(file: Path) -> Iterator[dict[str, object] | None]:
+    """The object of each line of a file, None for a line that holds none.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with file.open(encoding="utf-8", errors="replace") as stream:
+        for line in stream:
+            if line.strip():
+                yield _object(line)
+
+
+def parsed(text: str) -> object:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return json.loads(text)
+    except _DAMAGED as error:
+        raise ValueError(str(error)) from error
+
+
+def drawable(value: float) -> float:
+    """A number as a chart can show it."""
+    if not -_LARGEST < value < _LARGEST:
+        return math.nan
+    return 0.0 if abs(value) < _SMALLEST else float(value)
+
+
+def _object(line: str) -> dict[str, object] | None:
+    try:
+        value = json.loads(line)
+    except _DAMAGED:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _curve(values: dict[int, float]) -> Curve:
+    steps = sorted(values)
+    return Curve(steps, [values[step] for step in steps])
