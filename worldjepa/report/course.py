@@ -130,10 +130,10 @@ def spent(run: Run) -> float | None:
 
 def duration(seconds: float) -> str:
     """A time for a person."""
-    if seconds < 90:
+    if seconds < 120:
         return f"{seconds:.0f} s"
     minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 def happenings(run: Run) -> list[Part]:

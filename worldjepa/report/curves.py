@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from worldjepa.report.folder import Run
 from worldjepa.report.lines import MOST, LineChart, Series, thinned
@@ -14,7 +14,6 @@ from worldjepa.report.palette import SERIES
 from worldjepa.report.table import Words
 from worldjepa.report.text import cut, said, short
 
-LOSS = "Loss"
 LEARNING = "Is it learning?"
 PROBES = "Probes"
 SCHEDULES = "Schedules"
@@ -22,7 +21,12 @@ SPEED = "Gradient and speed"
 OTHER = "Other numbers"
 
 _HOMES = {
-    "train/loss": LOSS,
+    "train/loss": LEARNING,
+    "eval/prediction_ratio": LEARNING,
+    "collapse/rankme": LEARNING,
+    "collapse/feature_std": LEARNING,
+    "eval/prediction_loss": LEARNING,
+    "eval/mean_baseline_loss": LEARNING,
     "train/lr": SCHEDULES,
     "train/wd": SCHEDULES,
     "train/ema": SCHEDULES,
@@ -31,13 +35,13 @@ _HOMES = {
     "train/grad_norm": SPEED,
     "train/skipped": SPEED,
     "train/spikes": SPEED,
-    "eval/prediction_ratio": LEARNING,
-    "eval/prediction_loss": LEARNING,
-    "eval/mean_baseline_loss": LEARNING,
 }
 """The sections of metrics with a home of their own; the others go by their first word."""
-_GROUPS = {"train": LOSS, "eval": PROBES, "collapse": LEARNING, "time": SPEED, "perf": SPEED, "system": SPEED}
-_UNSHOWN = ("train/epoch",)
+_GROUPS = {"train": LEARNING, "eval": PROBES, "collapse": LEARNING, "time": SPEED, "perf": SPEED, "system": SPEED}
+_UNSHOWN = ("train/epoch", "time/step")
+"""What the steps and the samples a second say already."""
+_PAIRS = (("eval/prediction_loss", "eval/mean_baseline_loss"), ("train/context_tokens", "train/target_tokens"))
+"""Metrics that share a chart."""
 _COUNTS = ("train/skipped", "train/spikes")
 """Counts that are shown where they are not 0."""
 
@@ -52,18 +56,21 @@ Runs = Mapping[str, Run]
 
 def curves(runs: Runs) -> list[Section]:
     """A section for each kind of number that one of the runs has logged."""
-    homes: dict[str, list[Part]] = {name: [] for name in (LOSS, LEARNING, PROBES, SCHEDULES, SPEED, OTHER)}
     names = [name for name in _logged(runs) if _worth(runs, name)]
-    left_out: list[str] = []
-    charted = 0
-    for group in _together(names, runs):
-        charts = list(_charts(group, runs)) if charted < MOST_CHARTS else []
-        charted += len(charts)
-        homes[home(group[0])] += charts
-        left_out += [] if charts else group
+    still = [name for name in names if _still(runs, name)]
+    moving = [name for name in names if name not in still]
+    groups = list(_together(moving, runs))
+    homes: dict[str, list[Part]] = {name: [] for name in (LEARNING, PROBES, SCHEDULES, SPEED, OTHER)}
+    for group in groups[:MOST_CHARTS]:
+        homes[home(group[0])].append(_chart(group, runs))
+    if still:
+        told = ", ".join(f"{heading(name)} {_last(runs, name)}" for name in still)
+        homes[SCHEDULES].append(Words(f"Constant: {told}."))
+    left_out = [cut(heading(name)) for group in groups[MOST_CHARTS:] for name in group]
     if left_out:
-        told = ", ".join(cut(name) for name in left_out[:SERIES])
-        homes[OTHER].append(Words(f"Not shown: {said(len(left_out), 'more curve')}, such as {told}."))
+        homes[OTHER].append(
+            Words(f"Not shown: {said(len(left_out), 'more curve')}, such as {', '.join(left_out[:SERIES])}.")
+        )
     return [Section(name, parts) for name, parts in homes.items() if parts]
 
 
@@ -85,47 +92,58 @@ def _worth(runs: Runs, name: str) -> bool:
     return bool(found) and (name not in _COUNTS or any(found))
 
 
+def _still(runs: Runs, name: str) -> bool:
+    """Whether a schedule never moves, and is the same in all runs."""
+    values = {value for run in runs.values() if name in run.log.curves for value in run.log.curves[name].values}
+    return home(name) == SCHEDULES and len(values) == 1
+
+
+def _last(runs: Runs, name: str) -> str:
+    return next(short(run.log.curves[name].values[-1]) for run in runs.values() if name in run.log.curves)
+
+
 def _together(names: Sequence[str], runs: Runs) -> Iterator[list[str]]:
-    """The metrics that share a chart: of one run, the terms of its loss do."""
+    """The metrics that share a chart: of one run, the terms of its loss and pairs do."""
     if len(runs) > 1:
         yield from ([name] for name in names)
         return
     (run,) = runs.values()
-    terms = [name for name in names if home(name) == LOSS]
+    terms = [name for name in names if is_term(name)]
     if len(terms) == 2 and terms[0] == "train/loss" and run.log.curves[terms[0]] == run.log.curves[terms[1]]:
         terms = terms[:1]  # the loss has one term, which is itself
     yield from (terms[start : start + SERIES] for start in range(0, len(terms), SERIES))
-    against = ["eval/prediction_loss", "eval/mean_baseline_loss"]
-    if not set(against) <= set(names):
-        against = []
-    for name in names:
-        if home(name) != LOSS and name not in against[1:]:
-            yield against if name in against else [name]
+    pairs = {pair[0]: list(pair) for pair in _PAIRS if set(pair) <= set(names)}
+    seconds = [second for _, second in pairs.values()]
+    yield from (pairs.get(name, [name]) for name in names if not is_term(name) and name not in seconds)
 
 
-def _charts(names: Sequence[str], runs: Runs) -> Iterator[LineChart]:
-    """The charts of metrics that belong together: one, or with several runs one for each metric."""
+def is_term(name: str) -> bool:
+    """Whether a metric is the loss or one of its terms."""
+    return name.startswith("train/") and home(name) == LEARNING
+
+
+def _chart(names: Sequence[str], runs: Runs) -> LineChart:
+    """The chart of metrics of one run, or of one metric of several."""
     if len(runs) > 1:
-        for name in names:
-            yield _chart(heading(name), name, {label: run.log.curves.get(name) for label, run in runs.items()}, runs)
-        return
-    (run,) = runs.values()
-    title = heading(names[0])
-    if len(names) > 1:
-        title = f"{title} and its terms" if names[0] == "train/loss" else ", ".join(map(heading, names[:2]))
-    yield _chart(title, names[0], {heading(name): run.log.curves[name] for name in names}, runs)
-
-
-def _chart(title: str, name: str, lines: Mapping[str, Curve | None], runs: Runs) -> LineChart:
+        lines = {label: run.log.curves.get(names[0]) for label, run in runs.items()}
+    else:
+        (run,) = runs.values()
+        lines = {heading(name): run.log.curves[name] for name in names}
     found = {label: curve for label, curve in lines.items() if curve is not None and curve.finite}
     series = [
         thinned(Series(cut(label), curve.steps, curve.values), max(40, MOST // len(found)))
         for label, curve in found.items()
     ]
     told = " ".join(_told(label, curve) for label, curve in found.items())
-    axis = heading(name) if len(lines) == 1 or len(runs) > 1 else "loss"
-    log = home(name) in (LOSS, SPEED) and _wide(list(found.values()))
-    return LineChart(cut(_capital(title)), told, "step", cut(axis, 40), series, log, _references(name, runs))
+    references = _references(names[0], runs) if len(names) == 1 else []
+    return LineChart(_title(names), told, "step", "", series, _wide(names[0], found.values()), references)
+
+
+def _title(names: Sequence[str]) -> str:
+    title = ", ".join(heading(name) for name in names)
+    if names[0] == "train/loss" and len(names) > 1:
+        title = "loss and its terms"
+    return cut(f"{title[:1].upper()}{title[1:]}" if title[1:2].islower() else title, 100)  # kNN stays as it is
 
 
 def _told(label: str, curve: Curve) -> str:
@@ -138,9 +156,10 @@ def _told(label: str, curve: Curve) -> str:
     return f"{label}: {short(start)} at step {first:,}, {short(end)} at step {last:,}, lowest {short(lowest)} at step {at:,}."
 
 
-def _wide(lines: Sequence[Curve]) -> bool:
-    values = [value for curve in lines for _, value in curve.finite]
-    return min(values) > 0 and max(values) / min(values) > _WIDE
+def _wide(name: str, curves: Iterable[Curve]) -> bool:
+    """Whether a curve of loss or gradient needs a logarithmic axis."""
+    values = [value for curve in curves for _, value in curve.finite]
+    return (is_term(name) or home(name) == SPEED) and min(values) > 0 and max(values) / min(values) > _WIDE
 
 
 def _references(name: str, runs: Runs) -> list[tuple[float, str]]:
@@ -153,7 +172,3 @@ def _references(name: str, runs: Runs) -> list[tuple[float, str]]:
         if math.isfinite(values[0]) and all(math.isclose(value, values[0]) for value in values):
             found.append((values[0], cut(kind)))
     return [*constant, *found][:4]
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

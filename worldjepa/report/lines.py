@@ -89,7 +89,7 @@ class LineChart:
         title: what is shown.
         description: what a person who cannot see it should know.
         x: what the axis across is, with its unit.
-        y: what the axis upwards is.
+        y: what the axis upwards is; nothing if the title says it.
         series: at most `palette.SERIES`.
         log: whether the axis upwards is logarithmic; numbers of 0 and less are gaps then.
         references: at most `REFERENCES` numbers to compare with, as lines from left to right, and what they are.

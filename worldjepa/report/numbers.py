@@ -31,7 +31,8 @@ def main_number(run: Run) -> str | None:
     value = run.trained[name]
     others = {kind: scores[name] for kind, scores in run.baselines.items() if math.isfinite(scores.get(name, math.nan))}
     against = "; ".join(f"{cut(kind)} {short(one)}" for kind, one in reversed(others.items()))
-    told = f"{heading(name)} {short(value)}"
+    head, percent, _ = heading(name).partition(", %")
+    told = f"{head}: {short(value)}{' %' if percent else ''}"
     if name == "eval/prediction_ratio":
         told += " (1 would be predicting the mean)"
     first = run.untrained.get(name, math.nan)
@@ -54,13 +55,13 @@ def scores_table(run: Run) -> Table | None:
     scores = {name: value for name, value in run.trained.items() if name.startswith(_MEASURED)}
     if not scores:
         return None
-    kinds = [kind for kind, found in run.baselines.items() if found][:8]
-    columns = (Column("", False), *(Column(cut(kind)) for kind in kinds), Column("trained"))
+    kinds = [kind for kind, found in run.baselines.items() if found][:8][::-1]
+    columns = (Column("", False), Column("trained"), *(Column(cut(kind)) for kind in kinds))
     rows: list[tuple[Cell, ...]] = []
     for name, value in list(scores.items())[:MOST]:
         others = [run.baselines[kind].get(name) for kind in kinds]
         cells = ["–" if other is None else short(other) for other in others]
-        rows.append((cut(heading(name)), *cells, Strong(short(value))))
+        rows.append((cut(heading(name)), Strong(short(value)), *cells))
     return Table("The encoder, measured", columns, rows)
 
 
@@ -75,7 +76,7 @@ def compared(runs: Runs) -> Table | None:
 
 
 def _told(name: str) -> bool:
-    return name.startswith((*_MEASURED, "perf/")) or name == "train/loss"
+    return name.startswith((*_MEASURED, "perf/", "system/")) or name == "train/loss"
 
 
 def _beside(run: Run, name: str) -> str:

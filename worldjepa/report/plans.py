@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from worldjepa.errors import UserError
+from worldjepa.report.folder import flatten
 from worldjepa.report.log import drawable, parsed
 from worldjepa.report.page import Part, Section
 from worldjepa.report.picture import read_picture
@@ -16,8 +17,8 @@ FILE = "plan.json"
 MOST = 6
 """Results that are shown."""
 _PICTURES = {
-    "episodes.png": "Episodes: the way that was gone, the plans on the way, and the goal",
-    "episode.gif": "The longest of them that reached its goal",
+    "episodes.png": ("Episodes", "The way that was gone (blue), the plans on the way (orange) and the goal (green)."),
+    "episode.gif": ("An episode", "The longest that reached its goal, step by step."),
 }
 
 
@@ -38,7 +39,8 @@ def _section(file: Path) -> Section:
     settings = found.get("settings")
     parts: list[Part] = [_actors(found["actors"]), Words(_in_words(found))]
     if isinstance(settings, dict):
-        told = ", ".join(f"{cut(str(key))}={shown(value, 60)}" for key, value in list(settings.items())[:40])
+        given = [(key, value) for key, value in flatten(settings) if value is not None and value != []]
+        told = ", ".join(f"{cut(key)}={shown(value)}" for key, value in given[:40])
         parts.append(Words(f"Asked for: {told}."))
     return Section(title, [*parts, *_pictures(file.parent)])
 
@@ -58,7 +60,7 @@ def _actors(actors: Mapping[str, object]) -> Table:
 
 def _in_words(found: Mapping[str, object]) -> str:
     lines = []
-    for key, words in (("probe_r2", "linear probe of the state, R²"), ("seconds_per_plan", "seconds a plan")):
+    for key, words in (("probe_r2", "Linear probe of the state: R²"), ("seconds_per_plan", "seconds a plan")):
         if key in found:
             lines.append(f"{words} {_number(found[key])}")
     for key, words in (("open_loop_error", "error after {} imagined steps"), ("surprise_auroc", "surprise AUROC, {}")):
@@ -80,9 +82,9 @@ def _percent(value: object) -> str:
 
 
 def _pictures(folder: Path) -> Iterator[Part]:
-    for name, title in _PICTURES.items():
+    for name, (title, caption) in _PICTURES.items():
         if (folder / name).is_file():
             try:
-                yield read_picture(folder / name, title.partition(":")[0], title, title)
+                yield read_picture(folder / name, title, f"{title}. {caption}", caption)
             except UserError as error:
                 yield Words(str(error), warning=True)

@@ -19,6 +19,7 @@ _PARTS = (
     ("target", "target"),
     ("objective", "objective"),
 )
+_SIZES = ("depth", "dim", "heads")
 MOST_TEXT = 100_000
 """Letters of a configuration that are shown."""
 MOST_ROWS = 200
@@ -29,6 +30,10 @@ _PLACES = ("run.out", "run.resume")
 def what(run: Run) -> str:
     """What was trained on what, in a sentence; empty if the configuration does not say."""
     found = {name: _class(run.config, key) for name, key in _PARTS}
+    sizes = [
+        f"{key} {shown(value, 20)}" for key in _SIZES if (value := run.config.get(f"arch.encoder.{key}")) is not None
+    ]
+    found["encoder"] += f" ({', '.join(sizes)})" if sizes and found["encoder"] else ""
     parts = [
         f"{name} {found[key]}"
         for name, key in (("", "encoder"), ("predictor", "predictor"), ("masks", "masks"), ("target", "target"))
@@ -82,20 +87,29 @@ def _values(title: str, rows: Iterable[tuple[Cell, Cell]]) -> Table:
 
 
 def differences(runs: Runs) -> list[Part]:
-    """The keys of the configurations in which runs differ."""
+    """The keys of the configurations in which runs differ, each once."""
     trees = {label: run.config for label, run in runs.items()}
     keys = dict.fromkeys(key for tree in trees.values() for key in tree if key not in _PLACES)
-    differing = [key for key in keys if len({repr(_said(tree, key)) for tree in trees.values()}) > 1]
+    values = {key: tuple(_said(tree, key) for tree in trees.values()) for key in keys}
+    differing = _once({key: said for key, said in values.items() if len(set(said)) > 1})
     if not differing:
         return [Words("The configurations are the same, but for the folder.")]
     columns = (Column("key", False), *(Column(cut(label), False) for label in runs))
-    rows: list[list[Cell]] = [
-        [cut(key), *(Code(_said(tree, key)) for tree in trees.values())] for key in differing[:MOST_ROWS]
-    ]
+    rows: list[list[Cell]] = [[cut(key), *map(Code, values[key])] for key in differing[:MOST_ROWS]]
     parts: list[Part] = [Table("What differs", columns, rows)]
     if len(differing) > MOST_ROWS:
         parts.append(Words(f"{len(differing) - MOST_ROWS:,} more keys differ.", warning=True))
     return parts
+
+
+def _once(differing: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """The keys without repetitions: what references make equal under the same last name counts by its shortest key."""
+    kept: dict[tuple[str, tuple[str, ...]], str] = {}
+    for key, values in differing.items():
+        same = (key.rpartition(".")[2], values)
+        if same not in kept or key.count(".") < kept[same].count("."):
+            kept[same] = key
+    return [key for key in differing if key in set(kept.values())]
 
 
 def _said(tree: Mapping[str, object], key: str) -> str:
