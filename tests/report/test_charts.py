@@ -101,6 +101,17 @@ def test_thinning_keeps_ends_and_extremes(y: list[float]) -> None:
         assert any(math.isnan(value) for value in kept.y)
 
 
+def test_references_stand_at_their_numbers_and_within_the_chart() -> None:
+    series = Series("s", [0, 10], [5.0, 7.0])
+    drawn = LineChart("t", "d", "x", "", [series], references=[(5.0, "low"), (20.0, "above")]).drawn()
+    places = [float(y) for _, y in re.findall(r"[ML]([\d.]+) ([\d.]+)", drawn.series[0].line)]
+    assert drawn.references[0] == pytest.approx(places[0], abs=0.1)
+    assert drawn.references[1] is not None
+    assert 0 < drawn.references[1] < places[1]
+    logarithmic = LineChart("t", "d", "x", "", [series], True, [(0.0, "nowhere")]).drawn()
+    assert logarithmic.references == [None]
+
+
 def test_nothing_finite_is_still_a_chart() -> None:
     drawn = LineChart("t", "d", "x", "y", [Series("s", [0, 1], [math.nan, math.inf])], log=True).drawn()
     assert drawn.series[0].line == ""

@@ -88,14 +88,15 @@ def _logged(runs: Runs) -> list[str]:
 
 def _worth(runs: Runs, name: str) -> bool:
     """Whether a metric has a number to show."""
-    found = [value for run in runs.values() if name in run.log.curves for _, value in run.log.curves[name].finite]
-    return bool(found) and (name not in _COUNTS or any(found))
+    found = [run.log.curves[name].finite for run in runs.values() if name in run.log.curves]
+    return any(found) and (name not in _COUNTS or any(value for points in found for _, value in points))
 
 
 def _still(runs: Runs, name: str) -> bool:
     """Whether a schedule never moves, and is the same in all runs."""
-    values = {value for run in runs.values() if name in run.log.curves for value in run.log.curves[name].values}
-    return home(name) == SCHEDULES and len(values) == 1
+    if home(name) != SCHEDULES:
+        return False
+    return len({value for run in runs.values() if name in run.log.curves for value in run.log.curves[name].values}) == 1
 
 
 def _last(runs: Runs, name: str) -> str:
@@ -158,8 +159,10 @@ def _told(label: str, curve: Curve) -> str:
 
 def _wide(name: str, curves: Iterable[Curve]) -> bool:
     """Whether a curve of loss or gradient needs a logarithmic axis."""
+    if not is_term(name) and home(name) != SPEED:
+        return False
     values = [value for curve in curves for _, value in curve.finite]
-    return (is_term(name) or home(name) == SPEED) and min(values) > 0 and max(values) / min(values) > _WIDE
+    return min(values) > 0 and max(values) / min(values) > _WIDE
 
 
 def _references(name: str, runs: Runs) -> list[tuple[float, str]]:

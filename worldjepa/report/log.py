@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 _DAMAGED = (ValueError, RecursionError)
 """What Python's JSON reader says of text that is none, or that is nested to exhaust it."""
@@ -16,16 +19,18 @@ _LARGEST, _SMALLEST = 1e100, 1e-100
 """Between these numbers have a place on a chart; beyond, they count as not finite, or as 0."""
 
 
-class Curve(NamedTuple):
+@final
+@dataclass(frozen=True)
+class Curve:
     """A number over ascending steps, NaN where it was not finite."""
 
     steps: list[int]
     values: list[float]
 
-    @property
+    @cached_property
     def finite(self) -> list[tuple[int, float]]:
         """The steps at which it was a number."""
-        return [(step, value) for step, value in zip(self.steps, self.values, strict=True) if math.isfinite(value)]
+        return [point for point in zip(self.steps, self.values, strict=True) if point[1] == point[1]]
 
 
 class Log(NamedTuple):
@@ -39,12 +44,6 @@ class Log(NamedTuple):
         """The last step that a number was logged for."""
         return max((curve.steps[-1] for curve in self.curves.values()), default=0)
 
-    def at(self, name: str, step: int) -> float:
-        """A curve's number at the last of its steps up to `step`, or NaN."""
-        curve = self.curves.get(name)
-        held = [value for one, value in zip(*curve, strict=True) if one <= step] if curve else []
-        return held[-1] if held else math.nan
-
     def last(self) -> dict[str, float]:
         """The newest finite number of every curve."""
         return {name: found[-1][1] for name, curve in self.curves.items() if (found := curve.finite)}
@@ -56,7 +55,7 @@ def read_log(file: Path) -> Log:
     Raises:
         OSError: the file cannot be read.
     """
-    found: dict[str, dict[int, float]] = {}
+    found: dict[str, tuple[list[int], list[float]]] = {}
     damaged = 0
     for row in json_lines(file):
         step = row.get("step") if row is not None else None
@@ -64,9 +63,12 @@ def read_log(file: Path) -> Log:
             damaged += 1
             continue
         for name, value in row.items():
-            if name != "step" and (value is None or (isinstance(value, int | float) and not isinstance(value, bool))):
-                found.setdefault(name, {})[step] = math.nan if value is None else drawable(value)
-    return Log({name: _curve(values) for name, values in found.items()}, damaged)
+            kind = type(value)
+            if (kind is float or kind is int or value is None) and name != "step":
+                steps, values = found.setdefault(name, ([], []))
+                steps.append(step)
+                values.append(math.nan if value is None else value)  # type: ignore[arg-type]
+    return Log({name: _curve(*points) for name, points in found.items()}, damaged)
 
 
 def json_lines(file: Path) -> Iterator[dict[str, object] | None]:
@@ -108,6 +110,10 @@ def _object(line: str) -> dict[str, object] | None:
     return value if isinstance(value, dict) else None
 
 
-def _curve(values: dict[int, float]) -> Curve:
-    steps = sorted(values)
-    return Curve(steps, [values[step] for step in steps])
+def _curve(steps: list[int], values: list[float]) -> Curve:
+    """The curve of what was logged, which may go back."""
+    if any(map(operator.ge, steps, steps[1:])):
+        last = dict(zip(steps, values, strict=True))
+        steps = sorted(last)
+        values = [last[step] for step in steps]
+    return Curve(steps, [one if _SMALLEST < one < _LARGEST else drawable(one) for one in values])
