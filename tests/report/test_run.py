@@ -58,7 +58,7 @@ def test_a_finished_run_is_told_from_top_to_bottom(tmp_path: Path) -> None:
     assert found["Linear probe, %"].references == [(12.5, "chance"), (14.0, "raw input"), (50.0, "untrained encoder")]
     assert found["Prediction ratio"].references == [(1.0, "predicting the mean"), (2.0, "untrained encoder")]
     assert found["Linear probe, %"].series[0].y == [50.0, 84.0]
-    assert "Constant: weight decay 0.04." in said
+    assert "Constant, or logged once: weight decay 0.04." in said
     assert "worldjepa train data=patterns" in said
     assert "worldjepa.masks.MultiBlock" in said
     assert "c0ffee" in said
@@ -134,7 +134,7 @@ def test_bad_samples_and_events_are_counted_and_explained(tmp_path: Path) -> Non
     assert "50.png" not in said
     assert "skipped 70 0 to 69 step 69" in said
     assert "The last 50 of 71 events" in said
-    assert "The collapse alarm sounded; see below what happened: the rank fell" in said
+    assert "The rank fell Linear probe: 84 %" in said  # at the top, too
 
 
 def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
@@ -297,7 +297,8 @@ def test_several_runs_stand_side_by_side(tmp_path: Path) -> None:
     assert found["Linear probe, %"].references[0] == (12.5, "chance")
     said = text(page)
     assert "a/run finished 40 of 40 100 s b/run killed 20 of 40" in said
-    assert "linear probe, % 84 (50) 50 (50)" in said
+    assert "linear probe, % 84 (50) – (50)" in said  # the other was measured before its first step only
+    assert "Loss: 0.04762." in text(report([two]))
     assert "optim.lr 0.001 0.5 Is it learning?" in said  # and nothing else, not even run.out
     assert text(report([one, made(tmp_path / "c")])).count("The configurations are the same") == 1
 

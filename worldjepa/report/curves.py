@@ -9,10 +9,10 @@ from worldjepa.report.folder import Run
 from worldjepa.report.lines import MOST, LineChart, Series, thinned
 from worldjepa.report.log import Curve
 from worldjepa.report.naming import heading
-from worldjepa.report.page import Part, Section
+from worldjepa.report.page import Fold, Part, Section
 from worldjepa.report.palette import SERIES
 from worldjepa.report.table import Words
-from worldjepa.report.text import cut, said, short
+from worldjepa.report.text import capital, cut, said, short
 
 LEARNING = "Is it learning?"
 PROBES = "Probes"
@@ -47,6 +47,8 @@ _COUNTS = ("train/skipped", "train/spikes")
 
 MOST_CHARTS = 40
 """Of a page: metrics beyond are named."""
+_OPEN = 6
+"""Charts of a section that stand there at once."""
 _WIDE = 20.0
 """A loss whose highest number is this many times its lowest has a logarithmic axis."""
 
@@ -58,20 +60,26 @@ def curves(runs: Runs) -> list[Section]:
     """A section for each kind of number that one of the runs has logged."""
     names = [name for name in _logged(runs) if _worth(runs, name)]
     still = [name for name in names if _still(runs, name)]
-    moving = [name for name in names if name not in still]
-    groups = list(_together(moving, runs))
+    groups = list(_together([name for name in names if name not in still], runs))
     homes: dict[str, list[Part]] = {name: [] for name in (LEARNING, PROBES, SCHEDULES, SPEED, OTHER)}
     for group in groups[:MOST_CHARTS]:
         homes[home(group[0])].append(_chart(group, runs))
-    if still:
-        told = ", ".join(f"{heading(name)} {_last(runs, name)}" for name in still)
-        homes[SCHEDULES].append(Words(f"Constant: {told}."))
+    for place, parts in homes.items():
+        told = ", ".join(
+            f"{cut(heading(name))} {_last(runs, name)}" for name in still[:MOST_CHARTS] if home(name) == place
+        )
+        parts += [Words(f"Constant, or logged once: {told}.")] if told else []
     left_out = [cut(heading(name)) for group in groups[MOST_CHARTS:] for name in group]
     if left_out:
         homes[OTHER].append(
             Words(f"Not shown: {said(len(left_out), 'more curve')}, such as {', '.join(left_out[:SERIES])}.")
         )
-    return [Section(name, parts) for name, parts in homes.items() if parts]
+    return [Section(name, _folded(parts)) for name, parts in homes.items() if parts]
+
+
+def _folded(parts: list[Part]) -> list[Part]:
+    """A section whose parts from the seventh on are shown when they are asked for."""
+    return parts if len(parts) <= _OPEN + 1 else [*parts[:_OPEN], Fold(f"{len(parts) - _OPEN} more", parts[_OPEN:])]
 
 
 def home(name: str) -> str:
@@ -93,14 +101,19 @@ def _worth(runs: Runs, name: str) -> bool:
 
 
 def _still(runs: Runs, name: str) -> bool:
-    """Whether a schedule never moves, and is the same in all runs."""
-    if home(name) != SCHEDULES:
-        return False
-    return len({value for run in runs.values() if name in run.log.curves for value in run.log.curves[name].values}) == 1
+    """Whether a number needs no chart: a schedule that never moves, or what was logged once only."""
+    curves = [run.log.curves[name] for run in runs.values() if name in run.log.curves]
+    if home(name) == SCHEDULES:
+        return len({value for curve in curves for value in curve.values}) == 1
+    return all(len(curve.finite) < 2 for curve in curves)
 
 
 def _last(runs: Runs, name: str) -> str:
-    return next(short(run.log.curves[name].values[-1]) for run in runs.values() if name in run.log.curves)
+    return next(short(run.log.curves[name].finite[-1][1]) for run in runs.values() if _has(run, name))
+
+
+def _has(run: Run, name: str) -> bool:
+    return name in run.log.curves and bool(run.log.curves[name].finite)
 
 
 def _together(names: Sequence[str], runs: Runs) -> Iterator[list[str]]:
@@ -144,7 +157,7 @@ def _title(names: Sequence[str]) -> str:
     title = ", ".join(heading(name) for name in names)
     if names[0] == "train/loss" and len(names) > 1:
         title = "loss and its terms"
-    return cut(f"{title[:1].upper()}{title[1:]}" if title[1:2].islower() else title, 100)  # kNN stays as it is
+    return cut(capital(title), 100)
 
 
 def _told(label: str, curve: Curve) -> str:

@@ -73,7 +73,7 @@ class Run:
 
     @property
     def trained(self) -> Scores:
-        """The newest finite number of everything that was logged or reported."""
+        """The newest finite number of everything that was logged or reported; before the first step nothing is trained."""
         reported = scores_of(self.result["trained"]) if self.result is not None and self.finished else {}
         return self.log.last() | {name: value for name, value in reported.items() if math.isfinite(value)}
 

@@ -45,8 +45,8 @@ class Log(NamedTuple):
         return max((curve.steps[-1] for curve in self.curves.values()), default=0)
 
     def last(self) -> dict[str, float]:
-        """The newest finite number of every curve."""
-        return {name: found[-1][1] for name, curve in self.curves.items() if (found := curve.finite)}
+        """The newest finite number of every curve that has one after step 0."""
+        return {name: found[-1][1] for name, curve in self.curves.items() if (found := curve.finite) and found[-1][0]}
 
 
 def read_log(file: Path) -> Log:

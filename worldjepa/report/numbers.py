@@ -10,7 +10,7 @@ from worldjepa.report.curves import PROBES, Runs, home
 from worldjepa.report.folder import Run, Scores
 from worldjepa.report.naming import HEADLINE, LESS_IS_BETTER, heading
 from worldjepa.report.table import Cell, Column, Strong, Table
-from worldjepa.report.text import cut, short
+from worldjepa.report.text import capital, cut, short
 
 _MEASURED = ("eval/", "collapse/")
 MOST = 60
@@ -39,7 +39,7 @@ def main_number(run: Run) -> str | None:
     if math.isfinite(first) and _measured(name) and run.log.step > 0 and _worse(name, value, first):
         told += ", which is no better than the untrained encoder"
     told += f". For comparison: {against}." if against else "."
-    return f"{told[:1].upper()}{told[1:]}"
+    return capital(told)
 
 
 def _worse(name: str, value: float, first: float) -> bool:
@@ -52,16 +52,17 @@ def _measured(name: str) -> bool:
 
 def scores_table(run: Run) -> Table | None:
     """All that was measured of the encoder, beside its baselines; None if nothing was."""
-    scores = {name: value for name, value in run.trained.items() if name.startswith(_MEASURED)}
-    if not scores:
+    trained = run.trained
+    known = (*trained, *(name for scores in run.baselines.values() for name in scores))
+    names = [name for name in dict.fromkeys(known) if name.startswith(_MEASURED)]
+    if not names:
         return None
     kinds = [kind for kind, found in run.baselines.items() if found][:8][::-1]
     columns = (Column("", False), Column("trained"), *(Column(cut(kind)) for kind in kinds))
     rows: list[tuple[Cell, ...]] = []
-    for name, value in list(scores.items())[:MOST]:
-        others = [run.baselines[kind].get(name) for kind in kinds]
-        cells = ["–" if other is None else short(other) for other in others]
-        rows.append((cut(heading(name)), Strong(short(value)), *cells))
+    for name in names[:MOST]:
+        others = (run.baselines[kind].get(name, math.nan) for kind in kinds)
+        rows.append((cut(heading(name)), Strong(short(trained.get(name, math.nan))), *map(short, others)))
     return Table("The encoder, measured", columns, rows)
 
 

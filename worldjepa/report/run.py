@@ -19,7 +19,7 @@ from worldjepa.report.picture import MOST_BYTES, Picture, read_picture
 from worldjepa.report.plans import plans
 from worldjepa.report.setup import differences, setup, what
 from worldjepa.report.table import Words
-from worldjepa.report.text import cut, said
+from worldjepa.report.text import capital, cut, said
 
 NAME = "report.html"
 MOST_PICTURES = 4 * MOST_BYTES
@@ -122,9 +122,7 @@ def _words(file: Path) -> dict[str, str]:
 def _single(label: str, run: Run, went: Course, foot: str) -> Page:
     number = main_number(run)
     table = scores_table(run)
-    result: list[Part] = [Words(number)] if number else []
-    result += [table] if table is not None else []
-    result += _notes(run)
+    result: list[Part] = [*_notes(run), *([Words(number)] if number else []), *([table] if table is not None else [])]
     sections = [
         Section("Result", [_told(went), *result]),
         *curves({label: run}),
@@ -170,13 +168,8 @@ def _told(went: Course) -> Words:
 
 def _notes(run: Run) -> Iterator[Words]:
     """Alarms that a reader must not miss, and what is missing."""
-    if any(event.kind == "collapse" for event in run.events):
-        yield Words(
-            f"The collapse alarm sounded; see below what happened: {cut(_last(run, 'collapse'), 300)}", warning=True
-        )
+    alarms = [event.what for event in run.events if event.kind == "collapse"]
+    if alarms:
+        yield Words(capital(cut(alarms[-1], 400)), warning=True)
     if run.notes:
         yield Words(f"Missing or damaged in {run.path.name}: {'; '.join(run.notes)}.", warning=True)
-
-
-def _last(run: Run, kind: str) -> str:
-    return [event.what for event in run.events if event.kind == kind][-1]

@@ -58,3 +58,8 @@ def shown(value: object, letters: int = 200) -> str:
 def said(count: int, word: str) -> str:
     """A number with its noun: `1 step`, `2 steps`."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def capital(text: str) -> str:
+    """A text that begins as a sentence does; kNN stays as it is."""
+    return f"{text[:1].upper()}{text[1:]}" if text[1:2].islower() else text
