@@ -37,6 +37,7 @@ def test_a_logarithmic_scale_too(values: list[float]) -> None:
 def test_ticks_are_where_they_say() -> None:
     assert [tick.label for tick in Scale(0, 1, 0, 100).ticks()] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
     assert [tick.at for tick in Scale(0, 1, 0, 100).ticks()] == pytest.approx([0, 20, 40, 60, 80, 100])
+    assert [tick.label for tick in Scale(1.0131, 1.0133, 0, 100).ticks()][:2] == ["1.0131", "1.01315"]
     assert [tick.label for tick in Scale(1, 1000, 0, 300, log=True).ticks()] == ["1", "10", "100", "1,000"]
     assert [tick.at for tick in Scale(1, 1000, 0, 300, log=True).ticks()] == pytest.approx([0, 100, 200, 300])
 

@@ -64,7 +64,7 @@ def setup(run: Run) -> list[Part]:
         parts.append(_values("Started with", [("command", Code(cut(started, 2_000)))]))
     if run.overrides:
         words = [word.lstrip("+").partition("=") for word in run.overrides[:MOST_ROWS]]
-        title = "Other than the preset's"
+        title = "Asked for beyond the preset"
         parts.append(_values(title, [(cut(key), Code(cut(value, 400))) for key, _, value in words]))
     if run.config_text:
         parts.append(Fold("Configuration", _configuration(run)))
