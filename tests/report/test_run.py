@@ -300,6 +300,9 @@ def test_several_runs_stand_side_by_side(tmp_path: Path) -> None:
     assert "linear probe, % 84 (50) – (50)" in said  # the other was measured before its first step only
     assert "Loss: 0.04762." in text(report([two]))
     assert "optim.lr 0.001 0.5 Is it learning?" in said  # and nothing else, not even run.out
+    for folder, value in ((one, 3.0), (two, 4.0)):
+        lines(folder / "metrics.jsonl", [row(10, **{"train/wd": 0.04, "x": value}), row(20)])
+    assert "Constant, or logged once: x 3 or 4." in text(report([one, two]))
     assert text(report([one, made(tmp_path / "c")])).count("The configurations are the same") == 1
 
 

@@ -109,11 +109,9 @@ def _still(runs: Runs, name: str) -> bool:
 
 
 def _last(runs: Runs, name: str) -> str:
-    return next(short(run.log.curves[name].finite[-1][1]) for run in runs.values() if _has(run, name))
-
-
-def _has(run: Run, name: str) -> bool:
-    return name in run.log.curves and bool(run.log.curves[name].finite)
+    """The newest number of each run, once where runs agree."""
+    found = [run.log.curves[name].finite for run in runs.values() if name in run.log.curves]
+    return " or ".join(dict.fromkeys(short(points[-1][1]) for points in found if points))
 
 
 def _together(names: Sequence[str], runs: Runs) -> Iterator[list[str]]:
