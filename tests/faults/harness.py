@@ -34,6 +34,7 @@ TINY = [
         "run.threads=1",
         "run.accelerator=cpu",
         "run.tensorboard=false",
+        "run.report=false",  # or each child would import and compile what pages are made of
     ),
     *("probe.enabled=false", "run.resume=auto"),
 ]

@@ -23,7 +23,14 @@ Record = Callable[..., None]
 FOLDER = [
     *MODEL,
     *("data.size=32", "data.holdout=0.0", "run.batch_size=8", "run.log_every=1", "run.save_every=4", "run.keep=9"),
-    *("run.threads=1", "run.accelerator=cpu", "run.tensorboard=false", "probe.enabled=false", "run.resume=auto"),
+    *(
+        "run.threads=1",
+        "run.accelerator=cpu",
+        "run.tensorboard=false",
+        "run.report=false",
+        "probe.enabled=false",
+        "run.resume=auto",
+    ),
     *("preset=quickstart", "run.steps=24"),
 ]
 """The toy on a folder of images."""

@@ -32,7 +32,14 @@ SOUNDS = [
     *MODEL,
     *("modality=audio", "method=ijepa", "preset=quickstart", "data=sounds", "arch.patch=8"),
     *("run.batch_size=8", "run.log_every=1", "run.save_every=4", "run.keep=9", "run.steps=24"),
-    *("run.threads=1", "run.accelerator=cpu", "run.tensorboard=false", "probe.enabled=false", "run.resume=auto"),
+    *(
+        "run.threads=1",
+        "run.accelerator=cpu",
+        "run.tensorboard=false",
+        "run.report=false",
+        "probe.enabled=false",
+        "run.resume=auto",
+    ),
     "data.max_bad_fraction=0.5",
 ]
 """The toy on recordings: 4 x 8 tokens."""

@@ -24,7 +24,7 @@ TOY = [
     *("arch.encoder.heads=2", "arch.predictor.dim=24", "arch.predictor.depth=1", "arch.predictor.heads=2"),
     *("data.size=32", "data.frames=4", "data.stride=2", "data.channels=1", "run.batch_size=8", "run.steps=12"),
     *("run.log_every=1", "run.save_every=4", "run.keep=9", "run.threads=1", "run.accelerator=cpu"),
-    *("run.tensorboard=false", "probe.enabled=false", "run.resume=auto"),
+    *("run.tensorboard=false", "run.report=false", "probe.enabled=false", "run.resume=auto"),
 ]
 """A V-JEPA of some ten thousand parameters on clips on disk, cropped and mirrored at random."""
 

@@ -84,7 +84,14 @@ INSTEAD = {
 
 RUN = [
     *("seed=0", "run.steps=20", "run.batch_size=8", "run.log_every=1", "run.accelerator=cpu"),
-    *("run.precision=32-true", "run.threads=1", "run.workers=0", "run.tensorboard=false", "probe.enabled=false"),
+    *(
+        "run.precision=32-true",
+        "run.threads=1",
+        "run.workers=0",
+        "run.tensorboard=false",
+        "run.report=false",
+        "probe.enabled=false",
+    ),
 ]
 
 

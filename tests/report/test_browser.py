@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.report.browser import browser
+from tests.report.browser import Tab, browser
 from tests.report.hostile import HOSTILE
+from tests.report.made import event, lines, png
+from tests.report.made import made as made_run
 from tests.report.test_page import full
+from tests.report.test_run import filled
 from worldjepa.report.lines import LineChart, Series
 from worldjepa.report.page import Page, Section
+from worldjepa.report.palette import SERIES
+from worldjepa.report.run import report
 
 ACTIVE = "document.activeElement.id || document.activeElement.className || document.activeElement.tagName"
 GROUND = "getComputedStyle(document.body).backgroundColor"
@@ -81,7 +86,7 @@ def test_a_browser_shows_and_steers_a_page(tmp_path: Path) -> None:
         assert tab.printed().startswith(b"%PDF")
 
         assert tab.complaints() == []
-        assert tab.requests() == [file.as_uri()]
+        assert asked(tab) == [file.as_uri()]
 
         # The policy holds: what is not ours does not run, whoever put it there.
         tab.value(
@@ -92,3 +97,69 @@ def test_a_browser_shows_and_steers_a_page(tmp_path: Path) -> None:
         )
         assert tab.value("window.ran === undefined") is True
         assert any("Content Security Policy" in one for one in tab.complaints())
+
+
+def asked(tab: Tab) -> list[str]:
+    """What was asked for that the page does not hold itself."""
+    return [address for address in tab.requests() if not address.startswith("data:image/png;base64,")]
+
+
+def test_a_browser_shows_the_report_of_a_run(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run")
+    lines(run / "events.jsonl", [event(3, "skipped", "not finite"), event(10, "collapse", "the rank fell")])
+    (run / "pictures").mkdir()
+    (run / "pictures" / "masks.png").write_bytes(png(900, 30))
+    file = tmp_path / "run.html"
+    with browser(tmp_path / "profile") as tab:
+        for folders in ([run], [run, made_run(tmp_path / "other", done=20, finished=False)]):
+            file.write_text(report(folders).html(), encoding="utf-8")
+            tab.prefer("light")
+            tab.resize(1200, 900)
+            tab.open(file)
+            # The last numbers stand there before anybody touches a slider, and it moves by keyboard.
+            read = "document.querySelector('.read output').textContent"
+            assert "step 40" in tab.value(read)
+            tab.value("document.querySelector('.read input').focus()")
+            tab.press("Home", 36)
+            assert "step 10" in tab.value(read)
+            # What is folded opens by keyboard, and is there in print without that.
+            seen = "document.querySelector('.fold pre').checkVisibility()"
+            assert tab.value(seen) is False
+            tab.prefer("light", "print")
+            assert tab.value(seen) is True
+            tab.prefer("light")
+            tab.value("document.querySelector('.fold summary').focus()")
+            tab.press("Enter", 13, "\r")
+            assert tab.value("document.querySelector('.fold').open") is True
+            # Pictures are there, and shrink on a phone, where nothing is wider than the screen.
+            shown = "(p => [p.naturalWidth, p.getBoundingClientRect().width <= innerWidth])(document.images[0])"
+            for width in (1200, 360, 320):
+                tab.resize(width, 740)
+                assert tab.value("document.documentElement.scrollWidth") == width
+                tab.value("document.querySelectorAll('details').forEach(one => one.open = true)")
+                assert tab.value("document.documentElement.scrollWidth") == width
+                assert tab.value(shown) == [900, True]
+            assert tab.printed().startswith(b"%PDF")
+            assert tab.complaints() == []
+            assert asked(tab) == [file.as_uri()]
+
+
+def test_nothing_that_a_run_supplies_runs_in_a_browser(tmp_path: Path) -> None:
+    runs = [filled(tmp_path / str(n), hostile) for n, hostile in enumerate(HOSTILE)]
+    # Side by side, so that there are few pages to load; some also alone, since plans are shown there only.
+    pages = [*(runs[n : n + SERIES] for n in range(0, len(runs), SERIES)), *([run] for run in runs[:3])]
+    file = tmp_path / "page.html"
+    with browser(tmp_path / "profile") as tab:
+        for folders in pages:
+            file.write_text(report(folders).html(), encoding="utf-8")
+            tab.open(file)
+            tab.value("document.querySelectorAll('details').forEach(one => one.open = true)")
+            tab.point(200, 200)
+            assert tab.complaints() == []
+            assert asked(tab) == [file.as_uri()]
+            assert tab.value("document.scripts.length") == 1
+            assert tab.value("document.querySelectorAll('main > section').length") == (
+                10 if len(folders) == 1 else 7 + len(folders)
+            )
+            assert tab.value("document.querySelectorAll('body > *').length") == 5
+            assert not any(event["method"] == "Page.javascriptDialogOpening" for event in tab.events)

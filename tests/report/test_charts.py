@@ -37,6 +37,7 @@ def test_a_logarithmic_scale_too(values: list[float]) -> None:
 def test_ticks_are_where_they_say() -> None:
     assert [tick.label for tick in Scale(0, 1, 0, 100).ticks()] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
     assert [tick.at for tick in Scale(0, 1, 0, 100).ticks()] == pytest.approx([0, 20, 40, 60, 80, 100])
+    assert [tick.label for tick in Scale(1.0131, 1.0133, 0, 100).ticks()][:2] == ["1.0131", "1.01315"]
     assert [tick.label for tick in Scale(1, 1000, 0, 300, log=True).ticks()] == ["1", "10", "100", "1,000"]
     assert [tick.at for tick in Scale(1, 1000, 0, 300, log=True).ticks()] == pytest.approx([0, 100, 200, 300])
 
@@ -99,6 +100,17 @@ def test_thinning_keeps_ends_and_extremes(y: list[float]) -> None:
         assert (min(shown), max(shown)) == (min(finite), max(finite))
     if len(finite) < len(y):
         assert any(math.isnan(value) for value in kept.y)
+
+
+def test_references_stand_at_their_numbers_and_within_the_chart() -> None:
+    series = Series("s", [0, 10], [5.0, 7.0])
+    drawn = LineChart("t", "d", "x", "", [series], references=[(5.0, "low"), (20.0, "above")]).drawn()
+    places = [float(y) for _, y in re.findall(r"[ML]([\d.]+) ([\d.]+)", drawn.series[0].line)]
+    assert drawn.references[0] == pytest.approx(places[0], abs=0.1)
+    assert drawn.references[1] is not None
+    assert 0 < drawn.references[1] < places[1]
+    logarithmic = LineChart("t", "d", "x", "", [series], True, [(0.0, "nowhere")]).drawn()
+    assert logarithmic.references == [None]
 
 
 def test_nothing_finite_is_still_a_chart() -> None:

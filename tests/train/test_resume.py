@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -39,7 +40,12 @@ def same_end(out: Path, finished: Path) -> None:
 def test_an_interrupted_run_ends_as_if_nothing_had_happened(interrupted: Path, finished: Path) -> None:
     assert train(interrupted, "run.save_every=3", "run.keep=5", "run.resume=auto") == 0
     same_end(interrupted, finished)
-    assert {path.name for path in interrupted.iterdir()} == {path.name for path in finished.iterdir()}
+    assert {path.name for path in interrupted.iterdir()} == {path.name for path in finished.iterdir()} | {
+        "events.jsonl"
+    }
+    (resumed,) = [json.loads(line) for line in (interrupted / "events.jsonl").read_text().splitlines()]
+    assert (resumed["step"], resumed["event"]) == (3, "resumed")
+    assert "went on from step 3" in (interrupted / "report.html").read_text(encoding="utf-8")
     assert (interrupted / "baselines.json").read_bytes() == (finished / "baselines.json").read_bytes()
 
 

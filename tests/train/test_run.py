@@ -37,7 +37,7 @@ def test_the_files_of_a_run(finished: Path) -> None:
     files = {path.name for path in finished.iterdir()}
     assert files == {
         *("config.yaml", "overrides.json", "environment.json", "metrics.csv", "metrics.jsonl"),
-        *("baselines.json", "report.json", "checkpoints"),
+        *("baselines.json", "report.json", "report.html", "checkpoints"),
     }
     assert [path.name for path in sorted((finished / "checkpoints").iterdir())] == ["step-00000003", "step-00000006"]
     assert {path.name for path in (finished / "checkpoints" / "step-00000006").iterdir()} == {

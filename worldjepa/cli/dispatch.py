@@ -17,6 +17,7 @@ VERBS = {
     "collect": "record episodes: worldjepa collect env=rooms episodes=100 out=FOLDER",
     "embed": "write representations of your data: worldjepa embed checkpoint=PATH data.root=FOLDER out=FOLDER",
     "export": "write a model for transformers or timm: worldjepa export checkpoint=PATH format=hf out=FOLDER",
+    "report": "show a run on one page, or several side by side: worldjepa report RUN [RUN ...]",
     "replay": "repeat a step that went wrong: worldjepa replay FOLDER",
     "list": "show the groups and options to choose from: worldjepa list [GROUP | keys]",
     "config": "print the configuration that `train` would use: worldjepa config [key=value ...]",

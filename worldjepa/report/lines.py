@@ -14,6 +14,8 @@ from worldjepa.report.text import short
 
 WIDTH, HEIGHT = 420, 280
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 48
+REFERENCES = 4
+"""How many numbers to compare with one chart can have."""
 MOST = 200
 """Points that are drawn of a series: of more, the lowest and the highest of each stretch."""
 
@@ -75,6 +77,7 @@ class Drawn(NamedTuple):
     across: list[Tick]
     up: list[Tick]
     rows: list[Row]
+    references: list[float | None]
 
 
 @final
@@ -86,9 +89,10 @@ class LineChart:
         title: what is shown.
         description: what a person who cannot see it should know.
         x: what the axis across is, with its unit.
-        y: what the axis upwards is.
+        y: what the axis upwards is; nothing if the title says it.
         series: at most `palette.SERIES`.
         log: whether the axis upwards is logarithmic; numbers of 0 and less are gaps then.
+        references: at most `REFERENCES` numbers to compare with, as lines from left to right, and what they are.
     """
 
     title: str
@@ -97,18 +101,22 @@ class LineChart:
     y: str
     series: Sequence[Series]
     log: bool = False
+    references: Sequence[tuple[float, str]] = ()
 
     def __post_init__(self) -> None:
         assert 1 <= len(self.series) <= SERIES, f"a chart has 1 to {SERIES} series, not {len(self.series)}"
+        assert len(self.references) <= REFERENCES
+        assert all(math.isfinite(value) for value, _ in self.references), "a reference must be a number"
 
     def drawn(self) -> Drawn:
         """The chart's outlines, the numbers at its axes and what can be read off."""
         series = [thinned(one) for one in self.series]
         across = spanning([x for one in series for x in one.x], LEFT, WIDTH - RIGHT, room=0)
         heights = [y for one in series for part in (one.y, one.low, one.high) if part is not None for y in part]
-        up = spanning(heights, HEIGHT - BOTTOM, TOP, self.log)
+        up = spanning([*heights, *(value for value, _ in self.references)], HEIGHT - BOTTOM, TOP, self.log)
+        references = [up(value) if up.shows(value) else None for value, _ in self.references]
         drawn = [DrawnSeries(_line(one, across, up), _band(one, across, up)) for one in series]
-        return Drawn(drawn, across.ticks(), up.ticks(), _rows(series, across, up))
+        return Drawn(drawn, across.ticks(), up.ticks(), _rows(series, across, up), references)
 
     def columns(self) -> list[Column]:
         """The headings of the table of the numbers behind the chart."""

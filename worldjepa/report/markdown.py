@@ -1,4 +1,4 @@
-"""A page as Markdown: the same words and tables; charts are left out, since tables have their numbers."""
+"""A page as Markdown: the same words and tables; charts are left out, since tables have their numbers, and pictures."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from itertools import chain
 
-from worldjepa.report.page import Page, Part
-from worldjepa.report.table import Cell, Code, Numbered, Strong, Table, Words
+from worldjepa.report.page import Fold, Page, Part
+from worldjepa.report.table import Cell, Code, Numbered, Strong, Table, Verbatim, Words
 from worldjepa.report.text import clean
 
 
@@ -56,8 +56,19 @@ def _part(part: Part) -> list[str]:
             return [
                 "\n".join(f"{n}. {code(one.text)} {escaped(said)}" for n, (one, said) in enumerate(part.entries, 1))
             ]
+        case Verbatim():
+            return [_fenced(part.text)]
+        case Fold():
+            return [f"**{escaped(part.title)}**", *chain.from_iterable(_part(one) for one in part.parts)]
         case _:
             return []
+
+
+def _fenced(text: str) -> str:
+    """Lines between more backticks than they have in a row."""
+    lines = clean(text).strip("\n")
+    fence = "`" * max(3, *(1 + len(row) for row in re.findall("`+", lines)), 0)
+    return f"{fence}\n{lines}\n{fence}"
 
 
 def _table(table: Table) -> str:

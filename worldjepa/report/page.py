@@ -10,8 +10,8 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, final
+from functools import cache, lru_cache
+from typing import final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -19,10 +19,21 @@ from markupsafe import Markup
 from worldjepa.report import dots, lines, palette
 from worldjepa.report.dots import DotChart
 from worldjepa.report.lines import LineChart
-from worldjepa.report.table import Numbered, Table, Words
-from worldjepa.report.text import clean
+from worldjepa.report.picture import Picture
+from worldjepa.report.table import Numbered, Table, Verbatim, Words
+from worldjepa.report.text import clean, short
 
-Part = Words | Table | Numbered | LineChart | DotChart
+
+@final
+@dataclass(frozen=True)
+class Fold:
+    """Parts that are shown when they are asked for, and in print."""
+
+    title: str
+    parts: Sequence[Part]
+
+
+Part = Words | Table | Numbered | Verbatim | LineChart | DotChart | Picture | Fold
 
 
 @final
@@ -66,23 +77,22 @@ class Page:
 
 @cache
 def _environment() -> Environment:
+    shown = lru_cache(4096)(clean)
     environment = Environment(
         loader=PackageLoader("worldjepa.report"),
         autoescape=True,
-        finalize=_finalized,
+        # Markup is our own, anything else is text; most of it stands on a page several times.
+        finalize=lambda value: value if isinstance(value, Markup) else shown(str(value)),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     environment.globals.update(dots=dots, lines=lines, palette=palette)
+    environment.filters["short"] = short
+    environment.filters["uri"] = lambda picture: Markup(picture.uri)  # of letters and digits only, and long
     environment.filters["kind"] = lambda part: type(part).__name__
     return environment
-
-
-def _finalized(value: Any) -> Any:
-    """What stands for a value in the page: markup is our own, anything else is text."""
-    return value if isinstance(value, Markup) else clean(str(value))
 
 
 def _once(environment: Environment, name: str) -> str:

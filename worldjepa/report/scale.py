@@ -42,8 +42,17 @@ class Scale:
         values = _decades(self.low, self.high, count) if self.log else []
         if len(values) < 2:
             values = _even(self.low, self.high, count)
-        labels = [short(value) for value in values]
-        return [Tick(self(value), label) for value, label in zip(values, labels, strict=True)]
+        return [Tick(self(value), label) for value, label in zip(values, _apart(values), strict=True)]
+
+
+def _apart(values: Sequence[float]) -> list[str]:
+    """Labels with as many digits as it takes to tell them apart."""
+    labels: list[str] = []
+    for digits in range(4, 18):
+        labels = [short(value, digits) for value in values]
+        if len(set(labels)) == len(values):
+            break
+    return labels
 
 
 def spanning(values: Iterable[float], start: float, end: float, log: bool = False, room: float = 0.04) -> Scale:

@@ -58,6 +58,15 @@ class Words:
 
 @final
 @dataclass(frozen=True)
+class Verbatim:
+    """Lines that are shown letter for letter, such as a file; `title` says what they are."""
+
+    title: str
+    text: str
+
+
+@final
+@dataclass(frozen=True)
 class Numbered:
     """A list with numbers, to which tables refer. Each entry is a code and what is said of it."""
 

@@ -12,6 +12,8 @@ def clean(text: str) -> str:
     Control characters, halves of surrogate pairs and code points that are no characters become U+FFFD; signs that turn the
     direction of the text, and those that take no room, are written out as `\\u202e` is here.
     """
+    if text.isascii() and text.isprintable():  # most are
+        return text
     return "".join(_shown(sign) for sign in text)
 
 
@@ -35,3 +37,29 @@ def short(value: float, digits: int = 4) -> str:
         return f"{value:.{digits - 1}g}"
     whole = float(value).is_integer() or abs(value) >= 10 ** (digits - 1)
     return f"{value:,.0f}" if whole else f"{value:.{digits}g}"
+
+
+def cut(text: str, letters: int = 80) -> str:
+    """A text of at most so many letters."""
+    return text if len(text) <= letters else text[: letters - 1] + "…"
+
+
+def shown(value: object, letters: int = 200) -> str:
+    """A value of a configuration for a person."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    try:
+        text = ", ".join(shown(one, letters) for one in value) if isinstance(value, list) else str(value)
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        text = "a number of very many digits"
+    return cut(text, letters)
+
+
+def said(count: int, word: str) -> str:
+    """A number with its noun: `1 step`, `2 steps`."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def capital(text: str) -> str:
+    """A text that begins as a sentence does; kNN stays as it is."""
+    return f"{text[:1].upper()}{text[1:]}" if text[1:2].islower() else text

@@ -172,6 +172,27 @@ class RunLock:
         return b""
 
 
+def held(folder: Path) -> bool:
+    """Whether a process is writing a run folder, as far as can be told from outside.
+
+    On this host the holder's process tells. Only where it is on another one is the lock tried, for a moment.
+    """
+    file = folder / NAME
+    try:
+        seen, age = file.read_bytes(), time.time() - file.stat().st_mtime
+        if _parse(seen).get("host") == socket.gethostname():
+            return not _dead(seen)
+        with file.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return age < STALE
+    return False
+
+
 def _signature() -> bytes:
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": now}).encode()

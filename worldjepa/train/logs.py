@@ -238,12 +238,17 @@ class Events:
             everywhere: other processes than the first say it too.
         """
         if self.leads:
-            now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-            with self.file.open("a") as stream:
-                stream.write(json.dumps({"step": step, "time": now, "event": kind, "what": what}) + "\n")
+            self.note(step, kind, what)
             self.screen.say(what)
         elif everywhere:
             print(what, file=sys.stderr, flush=True)
+
+    def note(self, step: int, kind: str, what: str) -> None:
+        """Write it down only, since it is told elsewhere; see `tell`."""
+        if self.leads:
+            now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+            with self.file.open("a") as stream:
+                stream.write(json.dumps({"step": step, "time": now, "event": kind, "what": what}) + "\n")
 
 
 class Screen:
@@ -293,7 +298,8 @@ class Screen:
         """Print above the bar."""
         if self.enabled:
             for line in lines:
-                self.console.print(line, highlight=False, soft_wrap=isinstance(line, str))
+                # A path or a message may hold what Rich would take for its markup.
+                self.console.print(line, highlight=False, markup=False, soft_wrap=isinstance(line, str))
 
     def close(self) -> None:
         """Stop the bar."""

@@ -69,6 +69,7 @@ class Monitor:
         out: Path,
         loggers: list[logs.Logger],
         screen: logs.Screen,
+        events: logs.Events,
         team: Team,
         stop: Stop,
     ) -> None:
@@ -79,6 +80,7 @@ class Monitor:
         self.out = out
         self.loggers = loggers
         self.screen = screen
+        self.events = events
         self.team = team
         self.stop = stop
         self.baselines: dict[str, Scores] = {}
@@ -130,15 +132,15 @@ class Monitor:
         logs.write_all(self.loggers, done, self.latest)
         told = "  ".join(f"{name.split('/', 1)[1]} {value:.3g}" for name, value in self.latest.items())
         self.screen.say(f"evaluation after step {done}: {told}")
-        self._watch()
+        self._watch(done)
 
-    def _watch(self) -> None:
+    def _watch(self, done: int) -> None:
         untrained = self.baselines.get("untrained encoder")
         if untrained is None or self.settings.on_alarm == "ignore":
             return
         advice = alarm(self.latest, untrained)
         if advice is not None:
-            self.screen.say(advice)
+            self.events.tell(done, "collapse", advice)
         self.alarmed = advice is not None
 
     def conclude(self, steps: int, seconds: float) -> None:

@@ -22,7 +22,7 @@ from worldjepa.evaluate.judge import Judge
 from worldjepa.interfaces import MaskSampler
 from worldjepa.jepa import JEPA, per_view
 from worldjepa.nn.blocks import Block, Transformer
-from worldjepa.train import allocator, checkpoint, exits, folder, identity, logs, replay, signals
+from worldjepa.train import allocator, checkpoint, ending, exits, folder, identity, logs, replay, signals
 from worldjepa.train.build import build_model, build_sampler, build_source
 from worldjepa.train.feed import Feed
 from worldjepa.train.gradient import Gradient, clip, norm_of
@@ -254,12 +254,19 @@ def carry_out(job: Job, run: RunSettings, overrides: list[str], notes: list[str]
         )
     screen.say(*notes, *job.notes, *introduction(job))
     loop = Loop(job, screen, loggers, watch, stop)
+    if job.first:
+        loop.events.note(job.first, "resumed", "; ".join([f"went on from step {job.first}", *job.notes]))
     try:
         return loop.carry_out()
+    except Exception as error:
+        ending.note(loop.events, loop.done, error)
+        raise
     finally:
         screen.close()
         for logger in loggers:
             logger.close()
+        if run.report and team.leads:
+            ending.show(out, screen)
 
 
 class Loop:
@@ -278,7 +285,9 @@ class Loop:
         shards = team.size if team.sharded else 1
         self.writer = Writer(job.out / "checkpoints", run.keep, run.keep_every, team.rank, shards)
         self.quarantine = Quarantine(job.out / FILE, len(job.observations), job.most_bad, team.leads)
-        self.monitor = Monitor(job.judge, job.probe, job.model, job.trial, job.out, loggers, screen, team, stop)
+        self.monitor = Monitor(
+            job.judge, job.probe, job.model, job.trial, job.out, loggers, screen, self.events, team, stop
+        )
         self.batches = Batches(
             Order(len(job.observations), job.seed),
             range(job.first, job.schedule.steps),
@@ -426,6 +435,7 @@ class Loop:
                 self.measured = self.monitor.measure(done)
             if self.monitor.alarmed and job.probe.on_alarm == "stop":
                 self._save()
+                self.events.note(done, "collapsed", "the collapse alarm sounded, and probe.on_alarm=stop ends the run")
                 return exits.COLLAPSED
         if self.owed:
             with self.window.paused():

@@ -75,6 +75,8 @@ class RunSettings:
     comm_timeout: float = 1800.0
     """Seconds after which a process that does not answer counts as lost; evaluations, which one process makes while the
     others wait, must be shorter."""
+    report: bool = True
+    """Write `report.html` into the run folder when the run ends, however it ends."""
     tensorboard: bool | None = None
     """Write TensorBoard event files; None does so when TensorBoard is installed."""
     wandb: bool = False

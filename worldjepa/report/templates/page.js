@@ -78,5 +78,6 @@
       show();
     });
     figure.querySelector(".read").hidden = false;
+    show();
   }
 })();
