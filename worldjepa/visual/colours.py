@@ -39,7 +39,7 @@ _TO_LINEAR = np.array(
 
 def linear_rgb(lab: Float64[ndarray, "*b 3"]) -> Float64[ndarray, "*b 3"]:
     """Linear RGB of OKLab colours; outside of [0, 1] where a screen cannot show them."""
-    return (lab @ _TO_LMS.T) ** 3 @ _TO_LINEAR.T
+    return np.asarray((lab @ _TO_LMS.T) ** 3 @ _TO_LINEAR.T)
 
 
 def srgb(lab: Float64[ndarray, "*b 3"]) -> UInt8[ndarray, "*b 3"]:

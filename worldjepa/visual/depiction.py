@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import cast
 
 import numpy as np
 import torch
@@ -57,7 +56,7 @@ def rgb(x: Shaped[Tensor, "*b C H W"]) -> UInt8[ndarray, "*b H W 3"]:
         one, other = values.unbind(-3)
         values = torch.stack([one, (one + other) / 2, other], -3)
     pixels = values[..., :3, :, :].round().clamp(0, 255).to(torch.uint8)
-    return cast(ndarray, pixels.movedim(-3, -1).numpy())
+    return pixels.movedim(-3, -1).numpy()
 
 
 def not_of(what: str, obs: Tensor) -> UserError:

@@ -55,7 +55,8 @@ def coverage(sampler: MaskSampler, grid: Grid, samples: int, batch: int, rng: to
 def members(sets: Int[Tensor, "B S K"], tokens: int) -> Bool[ndarray, "B S N"]:
     """Which tokens are in each set."""
     found = torch.zeros(*sets.shape[:2], tokens, dtype=torch.bool)
-    return found.scatter_(2, sets, torch.ones_like(sets, dtype=torch.bool)).numpy()
+    hit: Bool[ndarray, "B S N"] = found.scatter_(2, sets, torch.ones_like(sets, dtype=torch.bool)).numpy()
+    return hit
 
 
 def masks_picture(
@@ -85,7 +86,7 @@ def masks_picture(
     """
     grid = encoder.grid(obs.shape[1:])
     places = depiction.places(grid)
-    pictures = sized(depiction.pictures(obs, grid))
+    pictures = sized(depiction.pictures(obs.cpu(), grid))
     rng = torch.Generator().manual_seed(seed)
     drawn = [sampler(grid, len(obs), rng) for _ in range(draws)]
     cover = coverage(sampler, grid, samples, batch, rng)
@@ -128,7 +129,7 @@ def painted(
     frames: UInt8[ndarray, "F H W 3"], seen: Bool[ndarray, "F h w"], sets: Bool[ndarray, "M F h w"]
 ) -> UInt8[ndarray, "F H W 3"]:
     """Pictures as they are where they are seen, tinted where they are asked, each set in its colour, otherwise faded."""
-    asked = sets.any(0)
+    asked = np.asarray(sets.any(0))
     tint = np.zeros((*seen.shape, 3))
     for number, one in enumerate(sets):
         tint += one[..., None] * of_set(number)
@@ -137,7 +138,20 @@ def painted(
     # Colour and strength travel together, so that they are spread alike.
     high, wide = frames.shape[1:3]
     colour, share = spread(tint, high, wide), spread(strength.repeat(3, -1), high, wide)
-    return np.round(frames * (1 - share) + colour * share).astype(np.uint8)
+    result = np.round(frames * (1 - share) + colour * share).astype(np.uint8)
+    for number, one in enumerate(sets):
+        inside = spread(one[..., None].repeat(3, -1), high, wide)[..., 0]
+        result[inside & ~inner(inside)] = of_set(number)
+    return np.asarray(result)
+
+
+def inner(inside: Bool[ndarray, "F H W"], thick: int = 2) -> Bool[ndarray, "F H W"]:
+    """The pixels of an area that lie at least `thick` pixels from where it ends."""
+    padded = np.pad(inside, ((0, 0), (thick, thick), (thick, thick)))
+    high, wide = inside.shape[1:]
+    shifts = [(0, thick), (2 * thick, thick), (thick, 0), (thick, 2 * thick)]
+    parts = [padded[:, top : top + high, left : left + wide] for top, left in shifts]
+    return np.asarray(np.logical_and.reduce([inside, *parts]))
 
 
 def _maps(cover: Coverage, places: Int64[ndarray, "F h w"], size: tuple[int, int]) -> list[Cell]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64, Shaped, UInt8
 from numpy import ndarray
 from torch import Tensor
 
 from worldjepa.errors import UserError, unknown
 from worldjepa.interfaces import Encoder
-from worldjepa.types import Tokens
 from worldjepa.visual.colours import GREY, three
 from worldjepa.visual.depiction import Depiction
 from worldjepa.visual.sheet import Cell, Shown, sheet, sized, spread, strip
@@ -78,8 +78,8 @@ def matched(basis: Basis, x: Float[Tensor, "M D"], reference: Float[Tensor, "M 3
         x: representations.
         reference: scores of another model at the same places.
     """
-    left = torch.nn.functional.normalize(_centred(basis.scores(x)), dim=0)  # type: ignore[no-untyped-call]
-    right = torch.nn.functional.normalize(_centred(reference.double()), dim=0)  # type: ignore[no-untyped-call]
+    left = F.normalize(_centred(basis.scores(x)), dim=0)
+    right = F.normalize(_centred(reference.double()), dim=0)
     likeness = left.T @ right  # [own, reference]
     orders = torch.tensor([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]])
     which = orders[likeness.abs()[orders, torch.arange(AXES)].sum(1).argmax()]
@@ -109,7 +109,8 @@ def features(
     was_training = encoder.training
     encoder.eval()
     try:
-        parts = [cast(Tokens, encoder.layers(part, [layer])[0]).x.float() for part in obs.split(batch)]  # type: ignore[no-untyped-call]
+        starts = range(0, len(obs), batch)
+        parts = [encoder.layers(obs[start : start + batch], [layer])[0].x.float().cpu() for start in starts]
     finally:
         encoder.train(was_training)
     return torch.cat(parts)
@@ -179,7 +180,7 @@ def pca_picture(
     if not bool(inside.all()):
         main = fit_basis(every[last][inside])
     reference = main.scores(every[last])[inside]
-    pictures = sized(depiction.pictures(obs[:shown], grid))
+    pictures = sized(depiction.pictures(obs[:shown].cpu(), grid))
     columns, films, numbers = [[Cell(strip(frames), "input") for frames in pictures]], [], []
     for name, x in every.items():
         basis = main if fit == "last" or name == last else matched(fit_basis(x[inside]), x[inside], reference)

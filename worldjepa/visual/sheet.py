@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Bool, Shaped, UInt8
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -45,13 +45,22 @@ class Shown(NamedTuple):
 
 
 def sheet(rows: Sequence[Sequence[Cell]], title: str = "") -> Image.Image:
-    """Cells in rows, each column as wide as its widest picture, captions below, a title above."""
+    """Cells in rows, each column as wide as its widest picture, captions below, a title above.
+
+    A row of one cell, such as a legend, takes the width that it needs and is part of no column.
+    """
     count = max(len(row) for row in rows)
-    widths = [max([NARROWEST, *(row[i].picture.shape[1] for row in rows if i < len(row))]) for i in range(count)]
-    captions = [[wrapped(cell.caption, width, SMALL) for cell, width in zip(row, widths, strict=False)] for row in rows]
+    columns = [row for row in rows if len(row) > 1 or count == 1]
+    widths = [max([NARROWEST, *(row[i].picture.shape[1] for row in columns if i < len(row))]) for i in range(count)]
+    alone = max(row[0].picture.shape[1] for row in rows)
+    width = max(sum(widths) + GAP * (count - 1), alone, 3 * NARROWEST)
+    rooms = [widths if len(row) > 1 else [width] for row in rows]
+    captions = [
+        [wrapped(cell.caption, room, SMALL) for cell, room in zip(row, each, strict=False)]
+        for row, each in zip(rows, rooms, strict=True)
+    ]
     highs = [max(cell.picture.shape[0] for cell in row) for row in rows]
     belows = [max(len(lines) for lines in row) * line(SMALL) for row in captions]
-    width = max(sum(widths) + GAP * (count - 1), 3 * NARROWEST)
     heading = wrapped(title, width, LARGE)
     top = MARGIN + len(heading) * line(LARGE) + (GAP // 2 if heading else 0)
     high = top + sum(highs) + sum(belows) + GAP * (len(rows) - 1) + MARGIN
@@ -106,6 +115,16 @@ def framed(
     thick = 2 if min(bottom - top, right - left) >= 8 else 1
     ImageDraw.Draw(image).rectangle((left, top, right, bottom), outline=tuple(colour), width=thick)
     return np.asarray(image)
+
+
+def marked(
+    frames: UInt8[ndarray, "F H W 3"], here: Bool[ndarray, "F h w"], colour: Sequence[int]
+) -> UInt8[ndarray, "H W2 3"]:
+    """Pictures side by side with a frame around the one cell that is here."""
+    ((number, row, column),) = np.argwhere(here).tolist()
+    one = frames.copy()
+    one[number] = framed(frames[number], (row, column), here.shape[1:], colour)
+    return strip(one)
 
 
 def legend(label: str, low: str, high: str, wide: int = 220) -> Cell:
