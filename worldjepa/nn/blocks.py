@@ -54,7 +54,8 @@ class Attention(nn.Module):
         q, k, _ = self._heads(x, queries, rotation)
         scores = q.float() @ k.float().transpose(-1, -2) * q.shape[-1] ** -0.5
         seen = _of_last(looks, queries)
-        return (scores if seen is None else scores.masked_fill(~seen, -torch.inf)).softmax(-1)
+        weights: Tensor = (scores if seen is None else scores.masked_fill(~seen, -torch.inf)).softmax(-1)
+        return weights
 
     def _heads(self, x: Float[Tensor, "B N D"], queries: int | None, rotation: Rotation | None) -> tuple[Tensor, ...]:
         """Queries `[B, H, Q, hd]`, keys and values `[B, H, N, hd]`; the first two turned."""

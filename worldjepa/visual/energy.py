@@ -119,7 +119,9 @@ def energy_picture(
         marks += [] if real is None else [("line", real[task])]
         told = f"{low:.3g} to {high:.3g}"
         told += "" if apart is None or np.isnan(apart[task]) else f"; {apart[task]:.0f} degrees off"
-        cells.append([Cell(pictures[task], f"task {task + 1}"), Cell(_marked(map_, marks, values), told)])
+        cells.append(
+            [Cell(pictures[task], f"task {task + 1}, its goal in green"), Cell(_marked(map_, marks, values), told)]
+        )
     rows = [[cell for pair in cells[start : start + 2] for cell in pair] for start in range(0, len(cells), 2)]
     rows.append([legend(f"energy after an action for {hold} steps", "least", "most of each landscape")])
     numbers: dict[str, Any] = {

@@ -15,7 +15,7 @@ from worldjepa.interfaces import Encoder, MaskSampler
 from worldjepa.types import Grid, Masks
 from worldjepa.visual.colours import GREY, heat, of_set
 from worldjepa.visual.depiction import Depiction
-from worldjepa.visual.sheet import Cell, Shown, legend, sheet, sized, spread, strip
+from worldjepa.visual.sheet import INK, Cell, Shown, legend, sheet, sized, spread, strip
 
 MOST_SETS = 4
 """Sets with a context of their own that are shown of a mask."""
@@ -128,7 +128,7 @@ def _cells(
 def painted(
     frames: UInt8[ndarray, "F H W 3"], seen: Bool[ndarray, "F h w"], sets: Bool[ndarray, "M F h w"]
 ) -> UInt8[ndarray, "F H W 3"]:
-    """Pictures as they are where they are seen, tinted where they are asked, each set in its colour, otherwise faded."""
+    """Pictures as they are where they are seen, tinted where they are asked, each set in its colour, otherwise faded; with edges."""
     asked = np.asarray(sets.any(0))
     tint = np.zeros((*seen.shape, 3))
     for number, one in enumerate(sets):
@@ -137,15 +137,15 @@ def painted(
     strength = np.where(asked, TINTED, np.where(seen, 0.0, FADED))[..., None]
     # Colour and strength travel together, so that they are spread alike.
     high, wide = frames.shape[1:3]
-    colour, share = spread(tint, high, wide), spread(strength.repeat(3, -1), high, wide)
-    result = np.round(frames * (1 - share) + colour * share).astype(np.uint8)
-    for number, one in enumerate(sets):
+    hue, share = spread(tint, high, wide), spread(strength.repeat(3, -1), high, wide)
+    result = np.round(frames * (1 - share) + hue * share).astype(np.uint8)
+    for one, colour, thick in [(seen, INK, 1), *((one, of_set(number), 2) for number, one in enumerate(sets))]:
         inside = spread(one[..., None].repeat(3, -1), high, wide)[..., 0]
-        result[inside & ~inner(inside)] = of_set(number)
+        result[inside & ~inner(inside, thick)] = colour
     return np.asarray(result)
 
 
-def inner(inside: Bool[ndarray, "F H W"], thick: int = 2) -> Bool[ndarray, "F H W"]:
+def inner(inside: Bool[ndarray, "F H W"], thick: int) -> Bool[ndarray, "F H W"]:
     """The pixels of an area that lie at least `thick` pixels from where it ends."""
     padded = np.pad(inside, ((0, 0), (thick, thick), (thick, thick)))
     high, wide = inside.shape[1:]
@@ -193,7 +193,7 @@ def _words(numbers: dict[str, Any]) -> str:
     lines = [f"{numbers['sampler']}, {tokens} tokens; shares of {numbers['samples']} samples"]
     for number, one in enumerate(numbers["masks"]):
         lines.append(
-            f"mask {number + 1}: {one['contexts']} context(s) of {one['context_tokens']} tokens, "
+            f"mask {number + 1} of the first draw: {one['contexts']} context(s) of {one['context_tokens']} tokens, "
             f"{one['targets']} target(s) of {one['target_tokens']}"
         )
     for name in ("context", "target"):
