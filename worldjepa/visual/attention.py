@@ -16,7 +16,7 @@ from worldjepa.nn.blocks import Attention
 from worldjepa.types import Grid
 from worldjepa.visual.colours import heat, of_set
 from worldjepa.visual.depiction import Depiction
-from worldjepa.visual.sheet import Cell, Shown, legend, marked, sheet, sized, spread
+from worldjepa.visual.sheet import Cell, Shown, legend, marked, sheet, side_of, sized, spread
 
 MARK = of_set(1).tolist()
 """The colour of the token that looks."""
@@ -124,7 +124,7 @@ def attention_picture(
         if not 0 <= head < count:
             raise UserError(f"there is no head {head}: this layer has {count}, 0 to {count - 1}")
     places = depiction.places(grid)
-    pictures = sized(depiction.pictures(obs.cpu(), grid))
+    pictures = sized(depiction.pictures(obs.cpu(), grid), side_of(len(places)))
     rows: list[list[Cell]] = []
     for frames, one in zip(pictures, maps, strict=True):
         cells = [Cell(marked(frames, places == asked, MARK), "input, and the token that looks")]

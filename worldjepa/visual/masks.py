@@ -15,7 +15,7 @@ from worldjepa.interfaces import Encoder, MaskSampler
 from worldjepa.types import Grid, Masks
 from worldjepa.visual.colours import GREY, heat, of_set
 from worldjepa.visual.depiction import Depiction
-from worldjepa.visual.sheet import INK, Cell, Shown, legend, sheet, sized, spread, strip
+from worldjepa.visual.sheet import INK, Cell, Shown, legend, sheet, side_of, sized, spread, strip
 
 MOST_SETS = 4
 """Sets with a context of their own that are shown of a mask."""
@@ -86,7 +86,7 @@ def masks_picture(
     """
     grid = encoder.grid(obs.shape[1:])
     places = depiction.places(grid)
-    pictures = sized(depiction.pictures(obs.cpu(), grid))
+    pictures = sized(depiction.pictures(obs.cpu(), grid), side_of(len(places)))
     rng = torch.Generator().manual_seed(seed)
     drawn = [sampler(grid, len(obs), rng) for _ in range(draws)]
     cover = coverage(sampler, grid, samples, batch, rng)
@@ -97,7 +97,8 @@ def masks_picture(
             cells += _cells(frames, places, several, index, f"draw {number + 1}" if draws > 1 else "")
         rows += [cells] if len(frames) == 1 else [[cell] for cell in cells]
     numbers = {"sampler": type(sampler).__name__, "grid": list(grid), **_numbers(cover, drawn[0]), "samples": samples}
-    rows.append(_maps(cover, places, pictures.shape[-3:-1]))
+    maps = _maps(cover, places, pictures.shape[-3:-1])
+    rows += [maps] if len(places) == 1 else [[cell] for cell in maps]
     rows.append([legend(f"share of {samples} samples", "0", "1")])
     title = f"{type(sampler).__name__} on {grid.t} x {grid.h} x {grid.w} tokens"
     return Shown(
@@ -108,14 +109,19 @@ def masks_picture(
 def _cells(
     frames: UInt8[ndarray, "F H W 3"], places: Int64[ndarray, "F h w"], drawn: Sequence[Masks], index: int, name: str
 ) -> list[Cell]:
-    """What is seen and what is asked of one observation; side by side, or in one where each set sees something else."""
+    """What is seen and what is asked of one observation: side by side, or in one where each set sees something else.
+
+    In one also where there are several frames.
+    """
     cells = []
     for number, masks in enumerate(drawn):
         beginning = ", ".join(part for part in (name, f"mask {number + 1}" if len(drawn) > 1 else "") if part)
         seen = members(masks.context, places.size)[index]  # [C, N]
         asked = members(masks.target, places.size)[index]  # [M, N]
         nothing = np.zeros_like(seen[0])
-        if len(seen) == 1:
+        if len(seen) == 1 and len(frames) > 1:
+            parts = [("what is seen, and in colour what is asked", seen[0], asked)]
+        elif len(seen) == 1:
             parts = [("seen", seen[0], asked[:0]), ("asked", nothing, asked)]
         else:
             parts = [(f"set {i + 1}", seen[i], asked[i : i + 1]) for i in range(min(len(seen), MOST_SETS))]
@@ -128,7 +134,7 @@ def _cells(
 def painted(
     frames: UInt8[ndarray, "F H W 3"], seen: Bool[ndarray, "F h w"], sets: Bool[ndarray, "M F h w"]
 ) -> UInt8[ndarray, "F H W 3"]:
-    """Pictures as they are where they are seen, tinted where they are asked, each set in its colour, otherwise faded; with edges."""
+    """Pictures as they are where they are seen, tinted where they are asked, each set in its colour, otherwise faded."""
     asked = np.asarray(sets.any(0))
     tint = np.zeros((*seen.shape, 3))
     for number, one in enumerate(sets):
@@ -190,7 +196,7 @@ def _numbers(cover: Coverage, drawn: Sequence[Masks]) -> dict[str, Any]:
 
 def _words(numbers: dict[str, Any]) -> str:
     tokens = int(np.prod(numbers["grid"]))
-    lines = [f"{numbers['sampler']}, {tokens} tokens; shares of {numbers['samples']} samples"]
+    lines = [f"{numbers['sampler']}, {tokens} tokens; shares of {numbers['samples']} samples, by any of their sets"]
     for number, one in enumerate(numbers["masks"]):
         lines.append(
             f"mask {number + 1} of the first draw: {one['contexts']} context(s) of {one['context_tokens']} tokens, "

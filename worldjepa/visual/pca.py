@@ -16,7 +16,7 @@ from worldjepa.errors import UserError, unknown
 from worldjepa.interfaces import Encoder
 from worldjepa.visual.colours import GREY, three
 from worldjepa.visual.depiction import Depiction
-from worldjepa.visual.sheet import Cell, Shown, sheet, sized, spread, strip
+from worldjepa.visual.sheet import Cell, Shown, sheet, side_of, sized, spread, strip
 
 AXES = 3
 CUT = 0.01
@@ -180,7 +180,7 @@ def pca_picture(
     if not bool(inside.all()):
         main = fit_basis(every[last][inside])
     reference = main.scores(every[last])[inside]
-    pictures = sized(depiction.pictures(obs[:shown].cpu(), grid))
+    pictures = sized(depiction.pictures(obs[:shown].cpu(), grid), side_of(len(places)))
     columns, films, numbers = [[Cell(strip(frames), "input") for frames in pictures]], [], []
     for name, x in every.items():
         basis = main if fit == "last" or name == last else matched(fit_basis(x[inside]), x[inside], reference)

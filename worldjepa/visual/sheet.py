@@ -96,6 +96,11 @@ def sized(pictures: UInt8[ndarray, "*b H W 3"], side: int = SIDE) -> UInt8[ndarr
     return np.stack(reduced).reshape(*pictures.shape[:-3], size[1], size[0], 3)
 
 
+def side_of(frames: int) -> int:
+    """How large the pictures of an observation of so many frames are shown."""
+    return SIDE if frames == 1 else min(96, max(40, 720 // frames))
+
+
 def spread(cells: Shaped[ndarray, "*b h w 3"], high: int, wide: int) -> Shaped[ndarray, "*b {high} {wide} 3"]:
     """The colours of cells over a picture of another size, divided evenly among them."""
     rows = np.arange(high) * cells.shape[-3] // high
@@ -129,8 +134,9 @@ def marked(
 
 def legend(label: str, low: str, high: str, wide: int = 220) -> Cell:
     """A bar with the colours of `heat` between its two ends."""
+    width = max(wide, round(font(SMALL).getlength(label)) + 2)
     bar = np.broadcast_to(heat(np.linspace(0, 1, wide)), (12, wide, 3))
-    canvas = Image.new("RGB", (wide, 12 + 2 * line(SMALL)), PAPER)
+    canvas = Image.new("RGB", (width, 12 + 2 * line(SMALL)), PAPER)
     canvas.paste(Image.fromarray(np.ascontiguousarray(bar)), (0, 0))
     pen = ImageDraw.Draw(canvas)
     _write(pen, (0, 13), [low], SMALL)

@@ -18,7 +18,7 @@ from worldjepa.types import Masks, Tokens
 from worldjepa.visual.colours import heat, of_set
 from worldjepa.visual.depiction import Depiction
 from worldjepa.visual.masks import members, painted
-from worldjepa.visual.sheet import Cell, Shown, legend, marked, sheet, sized, spread
+from worldjepa.visual.sheet import Cell, Shown, legend, marked, sheet, side_of, sized, spread
 
 MARK = of_set(1).tolist()
 """The colour of the true place."""
@@ -107,7 +107,7 @@ def similarity_picture(
     found = similarity(model, obs, masks, cond, mask)
     grid = model.encoder.grid(obs.shape[1:])
     places = depiction.places(grid)
-    pictures = sized(depiction.pictures(obs[:shown].cpu(), grid))
+    pictures = sized(depiction.pictures(obs[:shown].cpu(), grid), side_of(len(places)))
     ranks = found.rank.cpu()
     rows: list[list[Cell]] = []
     for index, frames in enumerate(pictures):
