@@ -20,7 +20,7 @@ Draws a picture with its numbers, which are printed and written beside it: FILE.
 
   masks        the masks on the inputs, and how often each place is seen and asked. Also without a checkpoint:
                worldjepa visualize masks method=vjepa modality=video
-                 draws=2 for each of count=2 inputs, samples=512 for the shares, progress=0 (0 to 1: of masks that change in a run)
+                 draws=2 for each of count=2 inputs, samples=512 for the shares, progress=0 (to 1: share of the run)
   pca          principal components of the representations of places as colours, one basis for everything shown: several
                checkpoints, as checkpoint=[A,B] or all of a run folder, have the basis of the last
                  layer=-1, over=32 inputs make the basis, foreground=none (auto, above, below: of the first component),

@@ -17,7 +17,7 @@ DARKEST, LIGHTEST = 0.18, 0.94
 """Lightness at 0 and at 1."""
 HUES = (290.0, 105.0)
 """Hue in degrees at 0, violet, and at 1, yellow; on the way lie blue, teal and green."""
-CHROMA = 0.09
+CHROMA = 0.084
 """As colourful as all of these can be on a screen."""
 GREY = (225, 225, 225)
 
