@@ -96,15 +96,15 @@ def open_encoders(asked: Asked) -> tuple[Opened, dict[str, Encoder]]:
     if not runs.is_ours(last) and not is_empty_run(last):
         return _open_released(asked)
     folders = [folder for path in asked.paths for folder in _folders(path, asked.kind)]
+    if len(set(folders)) < len(folders):
+        raise UserError("the same checkpoint is given twice")
     opened = _with_data(_config(folders[-1], asked), asked)
     names = [str(checkpoint.read_state(folder)["step"]) for folder in folders]
     encoders: dict[str, Encoder] = {}
     for folder, step in zip(folders, names, strict=True):
-        name = f"step {step}" if names.count(step) == 1 else f"step {step} of {_run_of(folder)}"
+        name = f"step {step}" if names.count(step) == 1 else f"step {step} of {folder.absolute().parent.parent}"
         model = _model(_config(folder, asked), folder)
         encoders[name] = released(model).eval().requires_grad_(False)
-    if len(encoders) < len(folders):
-        raise UserError("the same checkpoint is given twice")
     return opened, encoders
 
 
@@ -133,10 +133,6 @@ def _folders(path: Path, kind: str) -> list[Path]:
     return (
         [sound[round(place * (len(sound) - 1) / max(1, count - 1))] for place in range(count)] if count > 1 else sound
     )
-
-
-def _run_of(folder: Path) -> str:
-    return (folder.parent.parent if folder.parent.name == "checkpoints" else folder.parent).name
 
 
 def _config(folder: Path, asked: Asked) -> DictConfig:

@@ -52,6 +52,10 @@ KINDS: dict[str, tuple[str, ...]] = {
     "energy": ("hold", "side", "tasks", "cost", "reduce", "planner", "over"),
 }
 """The keys of each kind, beside those that all share."""
+CHOICES = {"foreground": ("none", "auto", "above", "below"), "fit": ("last", "own")}
+"""What keys may say."""
+WHOLE = ("draws", "samples", "over", "k", "most", "hold", "side")
+"""The keys that are whole numbers above 0."""
 
 
 class Asked(NamedTuple):
@@ -79,15 +83,8 @@ class Asked(NamedTuple):
 
     @property
     def layer(self) -> int:
-        """Which layer.
-
-        Raises:
-            UserError: it is no whole number.
-        """
-        given = self.own.get("layer", "-1")
-        if not re.fullmatch(r"-?\d{1,6}", given):
-            raise UserError(f"layer={given}: must be a whole number, from 0 or from -1 backwards")
-        return int(given)
+        """Which layer."""
+        return int(self.own.get("layer", "-1"))
 
     def numbers(self, key: str) -> list[int] | None:
         """The whole numbers of a key, None where it is not given.
@@ -148,7 +145,7 @@ def understood(words: Sequence[str], config_dirs: Sequence[Path]) -> Asked:
     for folder in config_dirs:
         if not folder.is_dir():
             raise not_there("--config-dir", folder)
-    return Asked(
+    asked = Asked(
         kind,
         own,
         overrides,
@@ -158,6 +155,22 @@ def understood(words: Sequence[str], config_dirs: Sequence[Path]) -> Asked:
         whole(own, "count") or (2 if kind == "masks" else 4),
         natural(own, "seed", 0),
     )
+    _check(asked)
+    return asked
+
+
+def _check(asked: Asked) -> None:
+    """Refuse values that cannot be before anything is opened."""
+    for key, allowed in CHOICES.items():
+        if asked.own.get(key, allowed[0]) not in allowed:
+            raise unknown(key, asked.own[key], allowed)
+    for key in WHOLE:
+        whole(asked.own, key)
+    for key in ("head", "token"):
+        asked.numbers(key)
+    asked.share("progress")
+    if not re.fullmatch(r"-?\d{1,6}", asked.own.get("layer", "-1")):
+        raise UserError(f"layer={asked.own['layer']}: must be a whole number, from 0 or from -1 backwards")
 
 
 def _sorted(kind: str, words: Sequence[str], from_words: bool) -> tuple[dict[str, str], list[str]]:
