@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from modalities.audio.depiction import Spectrograms
 from modalities.image.depiction import Images
 from visual.known import Known
 from worldjepa.errors import UserError
-from worldjepa.types import Grid
+from worldjepa.types import Grid, Tokens
 from worldjepa.visual.colours import GREY
 from worldjepa.visual.pca import features, fit_basis, foreground_of, matched, pca_picture
 
@@ -105,6 +107,20 @@ def test_axes_and_signs_are_matched() -> None:
     assert picture.numbers["checkpoints"][0]["held"] == pytest.approx(
         picture.numbers["checkpoints"][1]["held"], rel=1e-3
     )
+
+
+def test_what_all_of_an_observation_shares_can_be_left_out() -> None:
+    class Shifted(Known):
+        """Each observation has a direction of its own, far from the others."""
+
+        def forward(self, obs: Any, keep: Any = None) -> Tokens:
+            x, pos = super().forward(obs, keep)
+            return Tokens(x + 90 * torch.eye(5)[: len(x), None], pos)
+
+    plain = pca_picture({"it": Known(4)}, OBS, Images(), centre="each").numbers["checkpoints"]
+    shifted = pca_picture({"it": Shifted(4)}, OBS, Images(), centre="each").numbers["checkpoints"]
+    assert shifted[0]["held"] == pytest.approx(plain[0]["held"], rel=1e-4)
+    assert pca_picture({"it": Shifted(4)}, OBS, Images()).numbers["checkpoints"][0]["held"][0] > 0.5
 
 
 def test_foreground_is_one_sign_of_the_first_component() -> None:

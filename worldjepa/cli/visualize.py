@@ -24,6 +24,7 @@ Draws a picture with its numbers, which are printed and written beside it: FILE.
   pca          principal components of the representations of places as colours, one basis for everything shown: several
                checkpoints, as checkpoint=[A,B] or all of a run folder, have the basis of the last
                  layer=-1, over=32 inputs make the basis, foreground=none (auto, above, below: of the first component),
+                 centre=all (each: what differs within inputs, without the mean of each),
                  fit=last (own: a basis for each, axes and signs matched, for checkpoints of different runs)
   attention    what a token looks at
                  layer=-1, head=0,1,2,3, token=T,H,W on the lattice (the middle)
@@ -45,14 +46,14 @@ Draws a picture with its numbers, which are printed and written beside it: FILE.
 SHARED = (*OPENING, "out", "count", "seed")
 KINDS: dict[str, tuple[str, ...]] = {
     "masks": ("draws", "samples", "progress"),
-    "pca": ("layer", "over", "foreground", "fit"),
+    "pca": ("layer", "over", "foreground", "fit", "centre"),
     "attention": ("layer", "head", "token"),
     "neighbours": ("k", "most", "factor"),
     "similarity": ("over",),
     "energy": ("hold", "side", "tasks", "cost", "reduce", "planner", "over"),
 }
 """The keys of each kind, beside those that all share."""
-CHOICES = {"foreground": ("none", "auto", "above", "below"), "fit": ("last", "own")}
+CHOICES = {"foreground": ("none", "auto", "above", "below"), "fit": ("last", "own"), "centre": ("all", "each")}
 """What keys may say."""
 WHOLE = ("draws", "samples", "over", "k", "most", "hold", "side")
 """The keys that are whole numbers above 0."""

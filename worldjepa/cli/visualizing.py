@@ -20,7 +20,7 @@ from worldjepa.types import Masks, Tokens
 from worldjepa.visual.attention import attention_picture
 from worldjepa.visual.masks import masks_picture
 from worldjepa.visual.neighbours import neighbours_picture
-from worldjepa.visual.pca import Fit, Foreground, pca_picture
+from worldjepa.visual.pca import Centre, Fit, Foreground, pca_picture
 from worldjepa.visual.sheet import Shown, save
 from worldjepa.visual.similarity import similarity_picture
 
@@ -82,6 +82,7 @@ def pca(asked: Asked) -> Shown:
         asked.layer,
         cast(Foreground, asked.own.get("foreground", "none")),
         cast(Fit, asked.own.get("fit", "last")),
+        cast(Centre, asked.own.get("centre", "all")),
         asked.shown,
     )
 

@@ -26,6 +26,8 @@ Foreground = Literal["none", "auto", "above", "below"]
 """Which sign of the first component is foreground: none at all, `auto` the one that is rarer at the edges of pictures."""
 Fit = Literal["last", "own"]
 """Whose basis colours a checkpoint: that of the last one, or its own with axes and signs matched to the last one's."""
+Centre = Literal["all", "each"]
+"""What representations are compared with: the mean of all, or that of their own observation."""
 
 
 class Basis(NamedTuple):
@@ -144,6 +146,7 @@ def pca_picture(
     layer: int = -1,
     foreground: Foreground = "none",
     fit: Fit = "last",
+    centre: Centre = "all",
     shown: int = 6,
 ) -> Shown:
     """Colour every place by the first three principal components of its representation.
@@ -158,18 +161,22 @@ def pca_picture(
         foreground: leave out the places on one side of the first component; the basis is then taken from the others.
         fit: `own` gives each encoder a basis of its own, with axes and signs matched to the last one's: for encoders that do
             not come from one run.
+        centre: `each` takes the mean of its observation from every representation: what differs within observations shows.
         shown: how many of the observations are shown.
 
     Raises:
         UserError: there is no such layer or choice, encoders of different widths or lattices share one basis, or all places
             are represented alike.
     """
-    if fit not in get_args(Fit):
-        raise unknown("fit", fit, get_args(Fit))
+    for name, value, allowed in (("fit", fit, get_args(Fit)), ("centre", centre, get_args(Centre))):
+        if value not in allowed:
+            raise unknown(name, value, allowed)
     *_, (last, final) = encoders.items()
     grid = final.grid(obs.shape[1:])
     places = depiction.places(grid)
     every = {name: features(encoder, obs, layer) for name, encoder in encoders.items()}
+    if centre == "each":
+        every = {name: x - x.mean(1, keepdim=True) for name, x in every.items()}
     shapes = {x.shape[1] if fit == "own" else x.shape[1:] for x in every.values()}
     if len(shapes) > 1:
         raise UserError(
@@ -189,7 +196,14 @@ def pca_picture(
         columns.append([Cell(strip(one), name) for one in films[-1]])
         numbers.append({"name": name, "held": basis.held(x[inside]).tolist()})
     share = float(inside.float().mean())
-    found = {"layer": layer, "grid": list(grid), "foreground": foreground, "foreground_share": share, "fit": fit}
+    found = {
+        "layer": layer,
+        "grid": list(grid),
+        "foreground": foreground,
+        "foreground_share": share,
+        "fit": fit,
+        "centre": centre,
+    }
     title = f"principal components of layer {layer}: lightness, blue to yellow, green to red"
     across = len(pictures[0]) == 1 and len(columns) > len(pictures)
     rows = [list(row) for row in zip(*columns, strict=True)] if across else columns
@@ -217,6 +231,8 @@ def _words(numbers: list[dict[str, Any]], found: dict[str, Any], obs: Tensor) ->
     lines = [f"principal components of layer {found['layer']} over {len(obs)} observations, one basis for all"]
     if found["fit"] == "own":
         lines[0] = lines[0].replace("one basis for all", "a basis for each, matched to the last one's")
+    if found["centre"] == "each":
+        lines.append("each observation's mean is taken from its representations")
     if found["foreground"] != "none":
         lines.append(f"foreground: {100 * found['foreground_share']:.1f} % of the places")
     for one in numbers:
