@@ -11,7 +11,11 @@ from modalities.audio.depiction import Spectrograms
 from modalities.image.depiction import Images
 from modalities.trajectory.depiction import Episode
 from modalities.video.depiction import Frames
+from worldjepa.cli.compose import config_folder
+from worldjepa.cli.options import open_library
+from worldjepa.cli.usual import read_usual
 from worldjepa.errors import UserError
+from worldjepa.train.locate import locate
 from worldjepa.types import Grid
 from worldjepa.visual.depiction import Depiction, rgb
 
@@ -24,6 +28,12 @@ CASES = {
     "trajectory": (Episode(), torch.zeros(2, 4, 2, 8, 8, dtype=torch.uint8), Grid(4, 1, 1)),
     "trajectory of patches": (Episode(), torch.zeros(2, 4, 2, 8, 8, dtype=torch.uint8), Grid(4, 2, 2)),
 }
+
+
+def test_every_modality_names_a_depiction_that_is_tested() -> None:
+    files = open_library(config_folder(), []).groups()["modality"]
+    named = {locate(str(usual.depiction), name) for name, usual in read_usual(files).items()}
+    assert named == {type(depiction) for depiction, _, _ in CASES.values()}
 
 
 def lit(obs: Tensor, grid: Grid, token: int) -> Tensor:

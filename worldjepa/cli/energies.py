@@ -8,7 +8,7 @@ from jaxtyping import Shaped, UInt8
 from numpy import ndarray
 
 from worldjepa.cli.agents import Wanted, make_agent, make_cost
-from worldjepa.cli.opening import depiction_of
+from worldjepa.cli.depicting import depiction_of
 from worldjepa.cli.own import ask
 from worldjepa.cli.plan import COSTS, PLANNERS, REDUCE
 from worldjepa.cli.planning import opened

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from worldjepa.cli.compose import compose_config, config_folder
+from worldjepa.cli.compose import compose_config
+from worldjepa.cli.depicting import depiction_of
 from worldjepa.cli.embedding import data_config
 from worldjepa.cli.measure import is_empty_run, released, replace
-from worldjepa.cli.options import open_library
 from worldjepa.cli.own import ask
-from worldjepa.cli.usual import read_usual
 from worldjepa.cli.validate import settings, validate
 from worldjepa.cli.visualize import Asked
 from worldjepa.data import DataSource, Observations
@@ -25,7 +23,6 @@ from worldjepa.interop.saved import refuse
 from worldjepa.jepa import JEPA
 from worldjepa.train import checkpoint
 from worldjepa.train.build import build_model, build_source, construct
-from worldjepa.train.locate import locate
 from worldjepa.train.settings import RunSettings
 from worldjepa.train.trusted import read_config, restrict
 from worldjepa.visual.depiction import Depiction
@@ -36,44 +33,54 @@ MOST = 6
 
 @dataclass(frozen=True)
 class Opened:
-    """A configuration with its data; and the trained model, where there is one."""
+    """A configuration with its data and how they are drawn."""
 
     config: DictConfig
     source: DataSource
     observations: Observations
     depiction: Depiction
-    model: JEPA | None = None
 
     @property
     def run(self) -> RunSettings:
         """The settings of the group `run`."""
         return settings(self.config)[0]
 
-    def encoder(self) -> Encoder:
-        """An encoder that knows its lattice; without weights where there is no model."""
-        if self.model is not None:
-            return self.model.encoder
-        with torch.device("meta"):  # a large one would take a while to be initialised for nothing
+    def blank(self) -> Encoder:
+        """An encoder without weights, which knows its lattice: a large one would take a while to be initialised for nothing."""
+        with torch.device("meta"):
             encoder: Encoder = construct(self.config.arch.encoder, Encoder)
         return encoder
 
 
-def from_configuration(asked: Asked) -> Opened:
-    """What the words compose, without any weights.
+def open_run(asked: Asked) -> tuple[Opened, JEPA]:
+    """A run with its model as it was trained, predictor and all.
 
     Raises:
-        UserError: a word is wrong, or the data are not there.
+        UserError: it is no run of ours, damaged, or names classes that are not allowed.
     """
+    folder = _folder(asked)
+    opened = _with_data(_config(folder, asked), asked)
+    return opened, _model(opened.config, folder)
+
+
+def open_masks(asked: Asked) -> Opened:
+    """What masks are drawn of: a run without its weights, or what the words compose.
+
+    Raises:
+        UserError: as `open_run`; or a word is wrong, or the data are not there.
+    """
+    if asked.paths:
+        return _with_data(_config(_folder(asked), asked), asked)
     config = compose_config("train", asked.overrides, asked.config_dirs).config
     validate(config)
     return _with_data(config, asked)
 
 
-def open_run(asked: Asked) -> Opened:
-    """A run with its model as it was trained, predictor and all.
+def _folder(asked: Asked) -> Path:
+    """The one checkpoint of a run of ours.
 
     Raises:
-        UserError: it is no run of ours, damaged, or names classes that are not allowed.
+        UserError: it is none.
     """
     (path,) = asked.paths
     if not runs.is_ours(path) and not is_empty_run(path):
@@ -81,9 +88,7 @@ def open_run(asked: Asked) -> Opened:
             f"{path} is no run of `worldjepa train`: {asked.kind} needs its configuration, predictor and masks, and released "
             "weights bring an encoder"
         )
-    folder = checkpoint.locate(path)
-    opened = _with_data(_config(folder, asked), asked)
-    return Opened(opened.config, opened.source, opened.observations, opened.depiction, _model(opened.config, folder))
+    return checkpoint.locate(path)
 
 
 def open_encoders(asked: Asked) -> tuple[Opened, dict[str, Encoder]]:
@@ -116,7 +121,7 @@ def _open_released(asked: Asked) -> tuple[Opened, dict[str, Encoder]]:
             f"{asked.paths[0]} brings no data with it: give data.root=FOLDER, or data=OPTION (`worldjepa list data`)"
         )
     said = ask(asked.own)
-    model = load(asked.own["checkpoint"], said.arch, said.heads, said.which, said.allow)
+    model = load(asked.own["checkpoint"].strip("[]"), said.arch, said.heads, said.which, said.allow)
     opened = _with_data(data_config(model, asked.overrides, asked.config_dirs, all_of_it=True), asked)
     model.encoder.grid(opened.observations.shape)  # says in its own words what does not fit
     return opened, {str(model.facts["layout"]): model.encoder.eval().requires_grad_(False)}
@@ -157,32 +162,3 @@ def _model(config: DictConfig, folder: Path) -> JEPA:
 def _with_data(config: DictConfig, asked: Asked) -> Opened:
     source = build_source(config)
     return Opened(config, source, source.train(), depiction_of(config, asked.config_dirs))
-
-
-def depiction_of(config: DictConfig, config_dirs: Sequence[Path]) -> Depiction:
-    """How the modality of a configuration is drawn: what the option file says that has the same tokenizer.
-
-    A composed configuration does not say which option it was made from.
-
-    Raises:
-        UserError: no option has it, or it names no depiction.
-    """
-    files = open_library(config_folder(), config_dirs).groups().get("modality", {})
-    tokenizer = _tokenizer(OmegaConf.to_container(config.modality, resolve=False))
-    for name, usual in read_usual(files).items():
-        if _tokenizer(OmegaConf.to_container(OmegaConf.load(files[name]), resolve=False)) != tokenizer:
-            continue
-        if usual.depiction is None:
-            raise UserError(f"modality={name} does not say how it is drawn: its file needs usual.depiction")
-        made = locate(usual.depiction, f"modality={name}: usual.depiction")()
-        if not isinstance(made, Depiction):
-            raise UserError(f"{usual.depiction} is not a Depiction (worldjepa.visual.depiction.Depiction)")
-        return made
-    raise UserError(
-        f"no option of modality has the tokenizer {tokenizer}, so nothing says how its observations are drawn"
-    )
-
-
-def _tokenizer(node: object) -> object:
-    tokenizer = node.get("tokenizer") if isinstance(node, Mapping) else None
-    return tokenizer.get("_target_") if isinstance(tokenizer, Mapping) else None

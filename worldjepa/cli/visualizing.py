@@ -9,7 +9,7 @@ import torch
 from lightning_fabric import Fabric
 
 from worldjepa.cli.energies import energy
-from worldjepa.cli.opening import Opened, from_configuration, open_encoders, open_run
+from worldjepa.cli.opening import Opened, open_encoders, open_masks, open_run
 from worldjepa.cli.visualize import Asked
 from worldjepa.errors import Unsaved, UserError
 from worldjepa.evaluate.embed import Batch, batches
@@ -46,20 +46,20 @@ def visualize(asked: Asked) -> int:
     except OSError as error:
         raise Unsaved(f"{beside} could not be written: {error.strerror or error}") from error
     console = screen_console()
-    console.print(shown.caption, highlight=False, markup=False)
+    console.print(shown.caption, highlight=False, markup=False, soft_wrap=True)
     names = [str(file) for file in (*files, beside)]
-    console.print(f"{', '.join(names[:-1])} and {names[-1]} are written", highlight=False, markup=False)
+    console.print(f"{', '.join(names[:-1])} and {names[-1]} are written", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 
 def masks(asked: Asked) -> Shown:
     """Masks of a checkpoint's configuration, or of one that the words make."""
-    opened = open_run(asked) if asked.paths else from_configuration(asked)
+    opened = open_masks(asked)
     batch = _drawn(opened, asked, asked.shown)
     sampler = build_sampler(opened.config).at(min(asked.share("progress"), 1 - 1e-9))
     return masks_picture(
         sampler,
-        opened.encoder(),
+        opened.blank(),
         batch.obs,
         opened.depiction,
         asked.seed,
@@ -120,11 +120,9 @@ def neighbours(asked: Asked) -> Shown:
 
 def similarity(asked: Asked) -> Shown:
     """What the predictor of a run predicts."""
-    opened = open_run(asked)
-    if opened.model is None:
-        raise UserError(f"{asked.paths[0]} brings no predictor: similarity needs a run of `worldjepa train`")
+    opened, model = open_run(asked)
     batch = _drawn(opened, asked, max(asked.whole("over", OVER), asked.shown))
-    model, device = opened.model, _device(opened)
+    device = _device(opened)
     rng = torch.Generator().manual_seed(asked.seed)
     sampler = build_sampler(opened.config).at(0.0)
     drawn = sampler(model.encoder.grid(batch.obs.shape[1:]), len(batch.obs), rng)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -133,9 +134,9 @@ def energy_picture(
         "real": None if real is None else real.tolist(),
         "angle": None if apart is None else _plain(apart),
         "angle_of_plan": None if of_plan is None else _plain(of_plan),
-        "mean_angle": None if apart is None else float(np.nanmean(apart)),
-        "median_angle": None if apart is None else float(np.nanmedian(apart)),
-        "median_angle_of_plan": None if of_plan is None else float(np.nanmedian(of_plan)),
+        "mean_angle": _over_known(np.mean, apart),
+        "median_angle": _over_known(np.median, apart),
+        "median_angle_of_plan": _over_known(np.median, of_plan),
     }
     title = "energy of first actions: ring the least, square the planner's, line the real direction"
     return Shown(sheet(rows, title), _words(numbers), numbers)
@@ -143,6 +144,12 @@ def energy_picture(
 
 def _plain(values: Float64[ndarray, " B"]) -> list[float | None]:
     return [None if np.isnan(value) else float(value) for value in values]
+
+
+def _over_known(what: Callable[[Float64[ndarray, " B"]], Any], values: Float64[ndarray, " B"] | None) -> float | None:
+    """A statistic of the numbers that there are; None where there are none."""
+    known = np.zeros(0) if values is None else values[~np.isnan(values)]
+    return float(what(known)) if len(known) else None
 
 
 def _marked(

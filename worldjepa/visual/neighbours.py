@@ -84,9 +84,10 @@ def neighbours_picture(
         UserError: there is no such factor, too few observations, or none can be read.
     """
     device = next(encoder.parameters()).device
-    there = embed(encoder, bank, subset(bank, most), batch, device)
+    both = queries is bank  # then what is shown belongs to what is looked at
+    there = embed(encoder, bank, sorted({*subset(bank, most), *(chosen if both else ())}), batch, device)
     asked = embed(encoder, queries, sorted({*chosen, *subset(queries, over)}), batch, device)
-    own = _own(asked.indices, there.indices) if queries is bank else None
+    own = _own(asked.indices, there.indices) if both else None
     if own is not None:  # only what is in the bank itself can be left out of it
         keep = [row for row, place in enumerate(own) if place >= 0]
         asked = asked._replace(x=asked.x[keep], indices=[asked.indices[row] for row in keep])
@@ -94,6 +95,8 @@ def neighbours_picture(
     found = nearest(asked.x, there.x, k, own)
     labels = _labels(queries, bank, asked.indices, there.indices, factor)
     shown = [asked.indices.index(index) for index in chosen if index in asked.indices]
+    if not shown:
+        raise UserError(f"none of the {len(chosen)} observations to show can be read")
     rows = [_row(row, queries, bank, asked.indices, there.indices, found, labels, depiction, encoder) for row in shown]
     numbers: dict[str, Any] = {"queries": len(asked.x), "bank": len(there.x), "k": k, "factor": None}
     if labels is not None:
