@@ -20,6 +20,7 @@ from rich.table import Table
 from worldjepa.interfaces import MaskSampler
 from worldjepa.masks import MultiBlock, MultiBlockOfficial, Random
 from worldjepa.types import Grid
+from worldjepa.visual.masks import coverage as counted
 
 SAMPLERS: dict[str, MaskSampler] = {
     "multiblock": MultiBlock(),
@@ -33,15 +34,8 @@ def coverage(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The share of samples in which each patch is context, and in which it is in some target; both `[side, side]`."""
     rng = torch.Generator().manual_seed(seed)
-    seen, asked = np.zeros(side * side), np.zeros(side * side)
-    for _ in range(batches):
-        for masks in sampler(Grid(1, side, side), batch, rng):
-            rows = torch.arange(batch)[:, None]
-            for total, index in ((seen, masks.context), (asked, masks.target)):
-                hit = torch.zeros(batch, side * side, dtype=torch.bool)
-                hit[rows, index.flatten(1)] = True
-                total += hit.sum(0).numpy()
-    return (seen / (batch * batches)).reshape(side, side), (asked / (batch * batches)).reshape(side, side)
+    found = counted(sampler, Grid(1, side, side), batch * batches, batch, rng)
+    return found.context.reshape(side, side), found.target.reshape(side, side)
 
 
 def main() -> None:

@@ -13,11 +13,12 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from modalities.image.tokenizer import Patches
-from worldjepa.encoders import ViT
+from worldjepa.encoders import TimmViT, ViT
 from worldjepa.errors import UserError
 from worldjepa.nn.positions import SinCos, sincos
 from worldjepa.predictors import MaskTokenViT
 from worldjepa.types import Grid, Tokens
+from worldjepa.visual.attention import attention_maps
 
 from .reference import encode, position_table
 
@@ -265,3 +266,18 @@ def test_widths_that_do_not_fit() -> None:
         ViT(Patches(4, 24), 48, 1, 4)
     with pytest.raises(UserError, match="12 does not divide among 5 heads"):
         MaskTokenViT(24, dim=12, depth=1, heads=5)
+
+
+@torch.no_grad()
+def test_attention_maps_of_timms_are_what_its_forward_pass_uses() -> None:
+    torch.manual_seed(0)
+    encoder = TimmViT("vit_tiny_patch16_224", image_size=32).eval()
+    obs = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
+    inputs = []
+    block = encoder.model.blocks[-1]
+    hook = block.attn.register_forward_hook(lambda module, args, out: inputs.append((args[0], out)))
+    maps = attention_maps(encoder, obs)
+    hook.remove()
+    x, out = inputs[0]
+    v = block.attn.qkv(x).view(1, 4, 3, 3, 64).permute(2, 0, 3, 1, 4)[2]
+    assert torch.allclose(block.attn.proj((maps @ v).transpose(1, 2).reshape(1, 4, 192)), out, atol=1e-5)

@@ -16,6 +16,7 @@ VERBS = {
     "plan": "act with a trained world model: worldjepa plan checkpoint=PATH [tasks=any] [key=value ...]",
     "collect": "record episodes: worldjepa collect env=rooms episodes=100 out=FOLDER",
     "embed": "write representations of your data: worldjepa embed checkpoint=PATH data.root=FOLDER out=FOLDER",
+    "visualize": "pictures of what a model sees and believes: worldjepa visualize masks|pca|attention|... checkpoint=PATH",
     "export": "write a model for transformers or timm: worldjepa export checkpoint=PATH format=hf out=FOLDER",
     "report": "show a run on one page, or several side by side: worldjepa report RUN [RUN ...]",
     "replay": "repeat a step that went wrong: worldjepa replay FOLDER",
@@ -73,7 +74,7 @@ def _no_verb(word: str, rest: Sequence[str]) -> UserError:
 
 
 def _usage() -> str:
-    verbs = "\n".join(f"  {verb:<8}{what}" for verb, what in VERBS.items())
+    verbs = "\n".join(f"  {verb:<10}{what}" for verb, what in VERBS.items())
     return (
         "worldjepa: joint-embedding predictive world models\n\n"
         f"usage: worldjepa VERB [key=value ...]\n\n{verbs}\n\n"

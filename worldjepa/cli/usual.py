@@ -30,6 +30,8 @@ class Usual:
     """The methods that are for this modality alone, and the only ones that it takes; none where it takes what others take."""
     also: tuple[str, ...] = ()
     """The methods that are for this modality alone, beside those that it takes like others."""
+    depiction: str | None = None
+    """The class that makes pictures of its observations, `package.module.Class`: a `worldjepa.visual.depiction.Depiction`."""
 
 
 def read_usual(files: Mapping[str, Path]) -> dict[str, Usual]:

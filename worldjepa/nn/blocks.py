@@ -38,7 +38,28 @@ class Attention(nn.Module):
 
         `looks` says which token may attend to which; by default every one to all.
         """
-        b, n, d = x.shape
+        b, _, d = x.shape
+        q, k, v = self._heads(x, queries, rotation)
+        out: Tensor = self.proj(attend(q, k, v, _of_last(looks, queries)).transpose(1, 2).reshape(b, q.shape[2], d))
+        return out
+
+    def weights(
+        self,
+        x: Float[Tensor, "B N D"],
+        queries: int | None = None,
+        rotation: Rotation | None = None,
+        looks: Bool[Tensor, "N N"] | None = None,
+    ) -> Float[Tensor, "B H Q N"]:
+        """What `forward` weighs the values of all tokens with, in float32: how much each asking token takes from each one."""
+        q, k, _ = self._heads(x, queries, rotation)
+        scores = q.float() @ k.float().transpose(-1, -2) * q.shape[-1] ** -0.5
+        seen = _of_last(looks, queries)
+        weights: Tensor = (scores if seen is None else scores.masked_fill(~seen, -torch.inf)).softmax(-1)
+        return weights
+
+    def _heads(self, x: Float[Tensor, "B N D"], queries: int | None, rotation: Rotation | None) -> tuple[Tensor, ...]:
+        """Queries `[B, H, Q, hd]`, keys and values `[B, H, N, hd]`; the first two turned."""
+        d = x.shape[-1]
 
         def split(values: Tensor) -> Tensor:  # [B, N, parts*D] -> [parts, B, H, N, hd]
             parts = values.shape[-1] // d
@@ -52,9 +73,12 @@ class Attention(nn.Module):
             k, v = split(F.linear(x, weight[d:], bias[d:])).unbind(0)
         if rotation is not None:
             q, k = turned(q, rotation.last(q.shape[2])), turned(k, rotation)
-        seen = looks if looks is None or queries is None else looks[-queries:]
-        out: Tensor = self.proj(attend(q, k, v, seen).transpose(1, 2).reshape(b, q.shape[2], d))
-        return out
+        return q, k, v
+
+
+def _of_last(looks: Tensor | None, queries: int | None) -> Tensor | None:
+    """The rows of the last tokens, of who may look at whom."""
+    return looks if looks is None or queries is None else looks[-queries:]
 
 
 class Block(nn.Module):
