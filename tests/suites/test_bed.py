@@ -12,7 +12,8 @@ from evaluate.test_judge import Greys, Rows
 from torch import Tensor
 
 from worldjepa.bench import bed as beds
-from worldjepa.bench.bed import Bed, Device
+from worldjepa.bench.bed import Bed
+from worldjepa.bench.encoders import Device
 from worldjepa.bench.examples import SPLIT, Examples, Held, fold_rounds, held, some
 from worldjepa.bench.jobs import Spec
 from worldjepa.bench.probes import told

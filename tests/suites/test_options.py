@@ -117,7 +117,7 @@ TASK = "# Mine, and nobody else's.\nmodality: image\ndata: patterns\nmetric: top
         (TASK.replace("factor", "facto"), r"key in .*mine.yaml 'facto' is not known \(did you mean 'factor'"),
         (TASK.replace("top1", "top5"), r"metric in .*mine.yaml 'top5' is not known"),
         (TASK.replace("metric: top1\n", ""), r"mine.yaml: missing 1 required positional argument: 'metric'"),
-        (TASK.replace("factor: pattern", ""), r"mine.yaml: metric top1 asks for a factor"),
+        (TASK.replace("factor: pattern", ""), r"mine.yaml: metric top1 and recall5 ask for a factor"),
         (TASK + "version: two\n", r"mine.yaml: version=two must be"),
         (TASK + "probes: [plan]\n", "task mine: there is no probe 'plan' for metric top1"),
         ("- a list\n", "mine.yaml must hold `key: value` lines"),

@@ -12,14 +12,25 @@ from lightning_fabric import Fabric
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from worldjepa.bench.bed import Bed, Device
+from worldjepa.bench.bed import Bed
+from worldjepa.bench.encoders import Device
 from worldjepa.bench.examples import held
+from worldjepa.bench.following import FollowBed
 from worldjepa.bench.jobs import Circumstances, Job, Spec, Tally, carry_out, known_results, specs, versions
 from worldjepa.bench.record import Record
 from worldjepa.bench.subject import Subject
 from worldjepa.bench.summary import line_of, results_table
 from worldjepa.bench.tasks import PROBES, Suite, Task
-from worldjepa.cli.bench_data import Group, absent_extra, examples_of, facts_of, folder_of, grouped, open_group
+from worldjepa.cli.bench_data import (
+    Group,
+    absent_extra,
+    examples_of,
+    facts_of,
+    folder_of,
+    grouped,
+    open_group,
+    tracking_of,
+)
 from worldjepa.cli.bench_models import open_subjects
 from worldjepa.cli.bench_world import PlanBed
 from worldjepa.cli.validate import settings
@@ -145,7 +156,9 @@ def _group(tasks: list[Task], subject: Subject, ask: Ask, wanted: Wanted) -> Gro
         except UserError as error:
             raise UserError(f"task {tasks[0].name}: {error}") from error
     group = open_group(tasks, subject, wanted.roots, wanted.config_dirs)
-    if tasks[0].folder is not None:
+    if tasks[0].metric == "j_and_f":
+        tracking_of(group).names("val")
+    elif tasks[0].folder is not None:
         examples_of(group, wanted.suite)  # says now what is wrong with a folder of the user's
     return group
 
@@ -204,17 +217,25 @@ def _measured(
     return carry_out(jobs(), wanted.out, known, circumstances, tell)
 
 
-def _bed(group: Group | PlanBed, subject: Subject, wanted: Wanted, place: Device, console: Console) -> Bed | PlanBed:
+AnyBed = Bed | FollowBed | PlanBed
+"""Where results are found out."""
+
+
+def _bed(group: Group | PlanBed, subject: Subject, wanted: Wanted, place: Device, console: Console) -> AnyBed:
     if isinstance(group, PlanBed):
         return group
+    task, facts = group.tasks[0], facts_of(group.config)
+    if task.metric == "j_and_f":
+        shown = next(iter(group.sources.values())).train()
+        return FollowBed(subject, tracking_of(group), shown, facts, task, wanted.suite.most, place)
     examples = examples_of(group, wanted.suite)
     examples = examples._replace(parts={name: held(part) for name, part in examples.parts.items()})
     subject.model.encoder.grid(next(iter(examples.parts.values())).shape)  # says in its own words what does not fit
     note = partial(console.print, markup=False, highlight=False)
-    return Bed(subject, examples, facts_of(group.config), wanted.suite, place, note)
+    return Bed(subject, examples, facts, wanted.suite, place, note)
 
 
-def _job(bed: Bed | PlanBed, spec: Spec, subject: Subject, suite: Suite) -> Job:
+def _job(bed: AnyBed, spec: Spec, subject: Subject, suite: Suite) -> Job:
     task = spec.task
     trained = spec.row == "trained"
     head = {
