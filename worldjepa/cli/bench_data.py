@@ -106,17 +106,19 @@ def open_group(tasks: list[Task], subject: Subject, roots: Mapping[str, str], co
 
 def _config(task: Task, subject: Subject, folder: Path | None, fold: str, config_dirs: Sequence[Path]) -> DictConfig:
     """The configuration of a task's data, seen as the model saw those of its training."""
+    given: dict[str, Any] = dict(task.settings)
+    given |= {"root": str(folder)} if folder is not None else {}
+    given |= {"fold": int(fold)} if fold else {}
     words = [f"modality={task.modality}", f"data={task.data}"]
-    words += [f"data.{key}={_written(value)}" for key, value in task.settings.items()]
-    if folder is not None:
-        words.append(f"data.root={_written(str(folder))}")
-    if fold:
-        words.append(f"data.fold={fold}")
+    listed = composed(tuple(words), tuple(config_dirs))
+    # A composition takes half a second: what its files list is set afterwards, so that tasks and folds share one.
+    words += [f"data.{key}={_written(value)}" for key, value in given.items() if key not in listed.data]
     config = copy.deepcopy(composed(tuple(words), tuple(config_dirs)))
     trained = subject.data or {}
     implied = {f"data.{key}": trained[key] for key in task.as_trained if key in trained}
-    for key, value in {**as_seen(subject.model, config), **implied}.items():
-        if has(config, key) and key.removeprefix("data.") not in task.settings:
+    seen = {**as_seen(subject.model, config), **implied}
+    for key, value in {**seen, **{f"data.{key}": value for key, value in given.items()}}.items():
+        if has(config, key):
             OmegaConf.update(config, key, value)
     validate(config)
     return config
