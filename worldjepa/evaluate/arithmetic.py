@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks.counter import counted
+from worldjepa.evaluate.counter import counted
 from worldjepa.jepa import JEPA, apart, together
 from worldjepa.types import Batch, Tokens
 
