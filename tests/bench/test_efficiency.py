@@ -16,8 +16,9 @@ from benchmarks.contender import Contender
 from benchmarks.efficiency import METHODS, PARTS, best, estimate, rate_of, steps_of
 from benchmarks.efficient import costs, frozen, outside, peer
 from benchmarks.efficient.costs import Study
-from benchmarks.efficient.curves import Point, halfway, interval, reached, rows, until
+from benchmarks.efficient.curves import Point, interval, reached, rows, until
 from benchmarks.efficient.frozen import SHARES, composed, probed
+from worldjepa.bench.curves import halfway
 from worldjepa.cli.validate import settings
 from worldjepa.errors import UserError
 from worldjepa.evaluate.cached import weights_hash

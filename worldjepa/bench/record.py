@@ -10,7 +10,7 @@ import os
 import re
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -21,8 +21,10 @@ from torch import Tensor
 
 from worldjepa.errors import Unsaved, UserError, unknown
 
-SCHEMA = 1
-"""Changes when a field does."""
+SCHEMA = 2
+"""Changes when a field does. Schema 1 had no `cost`, and is read as if it were empty."""
+COSTS = ("seconds", "samples", "flops")
+"""What training cost until the weights were as they are."""
 ROWS = ("trained", "untrained", "raw input", "chance", "supervised")
 PROBES = (
     *("knn", "ridge", "logistic", "linear", "attentive", "lowshot1", "lowshot10"),
@@ -82,6 +84,8 @@ class Record:
     device: str
     threads: int
     command: str
+    cost: dict[str, float] = field(default_factory=dict)
+    """What the training of the weights had cost, as `COSTS` names it; empty where that was not asked for."""
     schema: int = SCHEMA
 
     @property
@@ -124,6 +128,8 @@ def read(file: Path) -> Record:
         raise UserError(f"{file} is no result of a benchmark: {error}") from error
     if not isinstance(found, dict) or "schema" not in found:
         raise UserError(f"{file} is no result of a benchmark: it has no field 'schema'")
+    if found["schema"] == 1:
+        found = {**found, "cost": {}, "schema": SCHEMA}
     if found["schema"] != SCHEMA:
         raise UserError(f"{file} has schema {found['schema']!r}; this version of worldjepa reads schema {SCHEMA}")
     fault = _fault(found)
@@ -170,7 +176,7 @@ def _outcomes(packed: Mapping[str, Any]) -> NDArray[np.float64]:
 def _fault(found: Mapping[str, Any]) -> str | None:
     """What is wrong with the fields of a record; None where they are as `write` writes them."""
     hints = get_type_hints(Record)
-    names = [field.name for field in fields(Record)]
+    names = [one.name for one in fields(Record)]
     strange = [name for name in found if name not in names]
     if strange:
         return str(unknown("field", strange[0], names))
@@ -233,5 +239,6 @@ _RULES: dict[str, Callable[[Any], bool]] = {
     "model": _named,
     "seed": lambda value: value >= 0,
     "seconds": lambda value: set(value) == {"features", "probe"},
+    "cost": lambda value: set(value) <= {*COSTS} and all(one >= 0 for one in value.values()),
     "correct": _packed,
 }

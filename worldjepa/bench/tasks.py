@@ -98,5 +98,7 @@ class Suite:
     """Each seed's probe learns from this share of the training examples of every class, drawn by the seed."""
     protocols: Mapping[str, str] = field(default_factory=dict)
     """The protocols of the probes linear and attentive."""
+    along: bool = False
+    """Measure every saved checkpoint of a run, beside what its training had cost by then."""
     supervised: Budget | None = None
     """What the supervised ceiling may cost; None leaves it out."""

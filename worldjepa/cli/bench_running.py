@@ -21,6 +21,7 @@ from worldjepa.bench.record import Record
 from worldjepa.bench.subject import Subject
 from worldjepa.bench.summary import line_of, results_table
 from worldjepa.bench.tasks import PROBES, Suite, Task
+from worldjepa.cli.bench_along import open_along
 from worldjepa.cli.bench_data import (
     Group,
     absent_extra,
@@ -80,7 +81,8 @@ def measure(checkpoints: Sequence[str], names: Sequence[str], ask: Ask, wanted: 
     console = screen_console()
     note = partial(console.print, markup=False, highlight=False)
     place = _place(wanted)
-    subjects = open_subjects(checkpoints, names, ask, wanted.config_dirs)
+    opening = open_along if wanted.suite.along else open_subjects
+    subjects = opening(checkpoints, names, ask, wanted.config_dirs)
     benches = [_opened(subject, ask, wanted, note) for subject in subjects]
     known = known_results(wanted.out, note)
     _check_names(subjects, known)
@@ -183,9 +185,11 @@ def _check_names(subjects: Sequence[Subject], known: Mapping[str, Record]) -> No
 def _specs(bench: Bench, wanted: Wanted) -> list[tuple[Group | PlanBed, list[Spec]]]:
     """The results of each group, those that need the same features together."""
     found = []
+    # What a run is compared with is found out once, beside its last checkpoint.
+    rows = [row for row in wanted.rows if bench.subject.last or row == "trained"]
     for group in bench.groups:
         tasks = group.tasks if isinstance(group, Group) else [group.task]
-        each = [one for task in tasks for one in specs(task, wanted.suite, wanted.rows, wanted.probes, wanted.seeds)]
+        each = [one for task in tasks for one in specs(task, wanted.suite, rows, wanted.probes, wanted.seeds)]
         each.sort(key=lambda one: (wanted.rows.index(one.row), one.seed))
         found.append((group, each))
     return found
@@ -254,6 +258,7 @@ def _job(bed: AnyBed, spec: Spec, subject: Subject, suite: Suite) -> Job:
         "steps": subject.steps if trained else None,
         "probe": spec.probe,
         "seed": spec.seed,
+        "cost": subject.cost if trained else {},
     }
     assert task.metric in PROBES
     return Job(spec, bed.facts(spec), head, partial(bed.answer, spec))
