@@ -33,6 +33,8 @@ PROBES = (
 KINDS = {"bits": "|u1", "float32": "<f4"}
 """How outcomes of single examples are kept: 8 a byte, or a number each."""
 
+_ASIDE = re.compile(r"\..+__.+__seed\d+\.json\.\d+")
+"""The name of a result while it is being written."""
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -147,6 +149,13 @@ def read_all(folder: Path) -> list[Record]:
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder} with results of `worldjepa bench run`")
     return [read(file) for file in sorted(folder.rglob("*.json")) if not file.name.startswith(".")]
+
+
+def tidy(folder: Path) -> None:
+    """Take away what writers that were killed left half-written below a folder, in which nobody else is writing."""
+    for file in folder.rglob(".*.json.*"):
+        if _ASIDE.fullmatch(file.name):
+            file.unlink(missing_ok=True)
 
 
 def pack(outcome: Bool[Tensor, " N"] | Float[Tensor, " N"]) -> dict[str, int | str]:

@@ -17,7 +17,7 @@ from worldjepa.bench.encoders import Device
 from worldjepa.bench.examples import held
 from worldjepa.bench.following import FollowBed
 from worldjepa.bench.jobs import Circumstances, Job, Spec, Tally, carry_out, known_results, specs, versions
-from worldjepa.bench.record import Record
+from worldjepa.bench.record import Record, tidy
 from worldjepa.bench.subject import Subject
 from worldjepa.bench.summary import line_of, results_table
 from worldjepa.bench.tasks import PROBES, Suite, Task
@@ -89,6 +89,7 @@ def measure(checkpoints: Sequence[str], names: Sequence[str], ask: Ask, wanted: 
     circumstances = Circumstances(versions(), git_commit(), str(place.device), torch.get_num_threads(), wanted.command)
     for bench in benches:
         with RunLock(wanted.out / bench.subject.name, "out"):
+            tidy(wanted.out / bench.subject.name)
             tally = _measured(bench, wanted, place, known, circumstances, console)
         _show(bench.subject, tally, wanted, console)
     return 0
