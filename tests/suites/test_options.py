@@ -92,6 +92,8 @@ def test_list(capfd: pytest.CaptureFixture[str]) -> None:
     told = capfd.readouterr().out
     assert "5 folds" in told
     assert "root.esc50=PATH" in told
+    assert main(["bench", "list", "efficiency"]) == 0
+    assert "measures every saved checkpoint of a run" in capfd.readouterr().out
     assert main(["bench", "list", "embeded"]) == 2
     assert "(did you mean 'embedded'?)" in capfd.readouterr().err
     assert main(["bench", "lost"]) == 2
