@@ -129,8 +129,10 @@ class Bed:
         """The ceiling; memberships of classes are told as numbers, which rank the examples."""
         task, examples, place = spec.task, self.examples, self.place
         assert self.suite.supervised is not None
+        # The same data may have one class each for another task: that is another training.
+        data = {**self.data_facts, "labels": "several"} if task.metric == "map" else self.data_facts
         told = taught(
-            *(self.subject, examples, each, self.data_facts, self.prints, self.suite.supervised),
+            *(self.subject, examples, each, data, self.prints, self.suite.supervised),
             *(spec.seed, place, self.note),
         )[str(task.factor) if task.metric in FACTORED else ALL_OF_IT]
         actual = self.frozen.everything(task, each.test)[told.indices]
