@@ -21,8 +21,8 @@ from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.curves import interval
-from benchmarks.frozen import SHARES, measured, read, tidy, trained, untrained
+from benchmarks.efficient.curves import interval
+from benchmarks.efficient.frozen import SHARES, measured, read, tidy, trained, untrained
 from worldjepa.train import allocator
 
 TRAIN, JUDGE = 0.07, 19.0

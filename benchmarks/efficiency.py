@@ -23,11 +23,12 @@ from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import costs, outside
-from benchmarks.costs import Study
-from benchmarks.curves import AXES, Point, halfway, interval, reached, rows, until
-from benchmarks.frozen import SHARES, Scores, measured, read, tidy, trained, untrained
-from benchmarks.outside import PEERS
+from benchmarks.efficient import costs, outside
+from benchmarks.efficient.costs import Study
+from benchmarks.efficient.curves import AXES, Point, interval, reached, rows, until
+from benchmarks.efficient.frozen import SHARES, Scores, measured, read, tidy, trained, untrained
+from benchmarks.efficient.outside import PEERS
+from worldjepa.bench.curves import halfway
 from worldjepa.train import allocator
 from worldjepa.train.folder import write_json
 

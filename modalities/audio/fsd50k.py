@@ -9,14 +9,14 @@ from worldjepa.data import DataSource
 from worldjepa.data.files import check_share
 from worldjepa.data.paths import PathTable, check_folder
 from worldjepa.data.tables import existing, read_table, required
-from worldjepa.data.tags import Tagged, TaggedSplits, memberships
+from worldjepa.data.tags import Tagged, TaggedSource, TaggedSplits, memberships
 from worldjepa.errors import UserError, unknown
 
 LISTS = "FSD50K.ground_truth"
 LAYOUT = f"{LISTS}/dev.csv and eval.csv, with the recordings FSD50K.dev_audio/NAME.wav and FSD50K.eval_audio/NAME.wav"
 
 
-class FSD50K(DataSource):
+class FSD50K(DataSource, TaggedSource):
     """FSD50K: recordings with several labels each, in the published splits.
 
     Probes for one class cannot use such labels, so there are none while training; `tagged` gives the recordings with all of

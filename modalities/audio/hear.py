@@ -11,7 +11,7 @@ from worldjepa.data.files import Files
 from worldjepa.data.paths import PathTable, check_folder, folders_in
 from worldjepa.data.published import HeldOut, Published, factor
 from worldjepa.data.tables import entry, existing, read_json, read_table, required
-from worldjepa.data.tags import Tagged, TaggedSplits, memberships
+from worldjepa.data.tags import Tagged, TaggedSource, TaggedSplits, memberships
 from worldjepa.errors import UserError, unknown
 
 LAYOUT = (
@@ -35,7 +35,7 @@ class Parts(NamedTuple):
     test: list[str]
 
 
-class HEAR(Published):
+class HEAR(Published, TaggedSource):
     """A task of HEAR 2021 about whole recordings.
 
     Where the recordings have one label each it is the factor `class`; where they have several there are no probes while

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from worldjepa.data.files import check_share
 from worldjepa.data.labels import IGNORED
 from worldjepa.data.paths import PathTable, nearest_entry, scan
 from worldjepa.data.pictures import read_image
+from worldjepa.data.pixels import PixelObservations, PixelSplits, Segmented
 from worldjepa.data.splits import VAL_FRACTION, stratified
 from worldjepa.data.tables import archive_folder, existing
 from worldjepa.data.views import Views
@@ -29,7 +29,7 @@ CLASSES = 150
 LAYOUT = "images/{training,validation}/*.jpg and annotations/{training,validation}/*.png"
 
 
-class LabelledPixels(ImageFiles):
+class LabelledPixels(ImageFiles, PixelObservations):
     """Pictures `images/*.jpg` with the classes of their pixels in `annotations/*.png`: 0 for none, 1 to 150 for a class."""
 
     def labels(self, index: int) -> Int64[Tensor, "H W"]:
@@ -49,15 +49,7 @@ class LabelledPixels(ImageFiles):
         return os.path.join(self.root, map_of(self.paths[index]))
 
 
-class PixelSplits(NamedTuple):
-    """Pictures to learn from, to choose on and to test on; see `worldjepa.evaluate.dense.segment`."""
-
-    train: LabelledPixels
-    val: LabelledPixels
-    test: LabelledPixels
-
-
-class ADE20K(DataSource):
+class ADE20K(DataSource, Segmented):
     """ADE20K's SceneParse: 20,210 pictures to learn from and 2,000 to test on, with 150 classes of pixels.
 
     There are no classes of pictures, so no probes while training; `pixels` gives what segmentation takes. Settings are chosen
@@ -75,6 +67,8 @@ class ADE20K(DataSource):
     Raises:
         UserError: the layout is another one, or a setting is out of its range.
     """
+
+    pixel_classes = CLASSES
 
     def __init__(
         self,

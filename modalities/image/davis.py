@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from worldjepa.data.files import check_share
 from worldjepa.data.labels import read_lines
 from worldjepa.data.paths import PathTable
 from worldjepa.data.pictures import read_image
+from worldjepa.data.pixels import Tracked, Tracking
 from worldjepa.data.tables import archive_folder, existing, required
 from worldjepa.data.views import Views
 from worldjepa.errors import Unreadable, UserError
@@ -33,18 +33,7 @@ VOID = 255
 """Pixels with this number belong to nothing."""
 
 
-class Sequence2017(NamedTuple):
-    """A video and what is to be followed in it; see `worldjepa.evaluate.propagation`."""
-
-    name: str
-    frames: UInt8[Tensor, "T C h w"]
-    labels: Int64[Tensor, "T H W"]
-    """0 for the background, 1 to `objects`; as large as they are published, whatever the frames are resized to."""
-    objects: int
-    """How many things the first frame shows."""
-
-
-class DAVIS(DataSource):
+class DAVIS(DataSource, Tracking):
     """DAVIS 2017: frames of videos to learn from, and 30 videos to follow things in.
 
     There are no classes, so no probes while training; `sequences` gives what following takes.
@@ -94,7 +83,7 @@ class DAVIS(DataSource):
         there = existing(self.root, [f"{FRAMES}/{name}" for name in names], "videos", where)
         return [names[i] for i in there.tolist()]
 
-    def sequences(self, size: tuple[int, int], split: str = "val") -> Iterator[Sequence2017]:
+    def sequences(self, size: tuple[int, int], split: str = "val") -> Iterator[Tracked]:
         """The videos of a split, one after another, their frames resized to `size`, rows and columns.
 
         Raises:
@@ -104,7 +93,16 @@ class DAVIS(DataSource):
         for name in self.names(split):
             yield self.sequence(name, size)
 
-    def sequence(self, name: str, size: tuple[int, int]) -> Sequence2017:
+    def frames(self, name: str) -> ImageFiles:
+        """The frames of a video as single pictures, in square views."""
+        return ImageFiles(self.root, PathTable(self._frames(name)), self.view)
+
+    def extent(self, name: str) -> tuple[int, int]:
+        """Rows and columns of a video's frames."""
+        columns, rows = self._read(self._frames(name)[0], lambda image: torch.tensor(image.size)).tolist()
+        return rows, columns
+
+    def sequence(self, name: str, size: tuple[int, int]) -> Tracked:
         """One video; see `sequences`."""
         frames = self._frames(name)
         maps = [f"{OBJECTS}/{name}/{os.path.splitext(os.path.basename(path))[0]}.png" for path in frames]
@@ -115,7 +113,7 @@ class DAVIS(DataSource):
         labels = [self._read(path, _objects) for path in maps]
         if len({tuple(one.shape) for one in labels}) > 1:
             raise Unreadable(f"{os.path.join(self.root, OBJECTS, name)}: its maps differ in size")
-        return Sequence2017(name, torch.stack(seen), torch.stack(labels), int(labels[0].max()))
+        return Tracked(name, torch.stack(seen), torch.stack(labels), int(labels[0].max()))
 
     def _read(self, path: str, use: Callable[[Image.Image], Tensor]) -> Tensor:
         return read_image(os.path.join(self.root, path), use)

@@ -8,9 +8,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from benchmarks import ablations, frozen
+from benchmarks import ablations
 from benchmarks.ablations import ABLATIONS, Row, Study
-from benchmarks.frozen import SHARES, composed
+from benchmarks.efficient import frozen
+from benchmarks.efficient.frozen import SHARES, composed
 from worldjepa.masks import MultiBlock
 from worldjepa.train.build import build_model, build_sampler
 from worldjepa.train.folder import write_json

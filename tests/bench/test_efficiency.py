@@ -11,12 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import costs, efficiency, frozen, outside, peer
+from benchmarks import efficiency
 from benchmarks.contender import Contender
-from benchmarks.costs import Study
-from benchmarks.curves import Point, halfway, interval, reached, rows, until
 from benchmarks.efficiency import METHODS, PARTS, best, estimate, rate_of, steps_of
-from benchmarks.frozen import SHARES, composed, probed
+from benchmarks.efficient import costs, frozen, outside, peer
+from benchmarks.efficient.costs import Study
+from benchmarks.efficient.curves import Point, interval, reached, rows, until
+from benchmarks.efficient.frozen import SHARES, composed, probed
+from worldjepa.bench.curves import halfway
 from worldjepa.cli.validate import settings
 from worldjepa.errors import UserError
 from worldjepa.evaluate.cached import weights_hash

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from worldjepa.bench.record import Record, pack, read, read_all, unpack
+from bench.made import result
+from worldjepa.bench.record import Record, pack, read, read_all, tidy, unpack
 from worldjepa.errors import Unsaved, UserError
 
 RECORD = Record(
@@ -105,7 +106,7 @@ def test_what_is_no_result_is_named(tmp_path: Path) -> None:
         whole[: len(whole) // 2]: "is no result",
         "[]": "no field 'schema'",
         '{"step": 3}': "no field 'schema'",
-        whole.replace('"schema": 1', '"schema": 2'): "has schema 2",
+        whole.replace('"schema": 2', '"schema": 3'): "has schema 3",
         whole.replace('"seed": 2,', ""): "field 'seed' is missing",
     }
     for text, message in cases.items():
@@ -120,3 +121,13 @@ def test_a_disk_that_refuses_is_told(tmp_path: Path) -> None:
     (tmp_path / "my model").write_text("a file where a folder should be")
     with pytest.raises(Unsaved, match="could not be written"):
         RECORD.write(tmp_path)
+
+
+def test_what_killed_writers_left_is_taken_away(tmp_path: Path) -> None:
+    kept = [result().write(tmp_path), result(row="untrained").write(tmp_path)]
+    others = [tmp_path / "vjepa" / ".notes.json.1", tmp_path / "vjepa" / ".lock"]
+    torn = [file.with_name(f".{file.name}.{pid}") for file, pid in zip(kept, (1, 23), strict=True)]
+    for file in (*others, *torn):
+        file.write_text("{")
+    tidy(tmp_path)
+    assert sorted(file for file in tmp_path.rglob("*") if file.is_file()) == sorted([*kept, *others])

@@ -28,6 +28,29 @@ metric: success
 settings: {layout: empty}
 plan: {tasks: near, count: 3, budget: 16, samples: 8, iterations: 1, horizon: 4}
 """
+ALONG = """
+# Every checkpoint of a run.
+tasks: [patterns]
+probes: [ridge, lowshot10]
+most: {train: 90, val: 30, test: 41}
+along: true
+supervised: {steps: 2, batch: 8, checks: 1, seeds: 1}
+"""
+PIXELS = """
+# Classes of pixels, and things to follow.
+tasks: [ade20k, davis_small]
+probes: [knn]
+supervised: {steps: 2, batch: 8, checks: 1, seeds: 1}
+"""
+DAVIS = """
+# Things to follow in few pixels.
+modality: image
+data: davis
+metric: j_and_f
+follow: {height: 16, context: 2}
+folder: davis
+layout: as it is unpacked
+"""
 WORLD = [
     *("modality=trajectory", "data.size=16", "data.episodes=8", "data.steps=12", "data.horizon=4", "arch.dim=8"),
     *("arch.size=16", "arch.predictor.dim=24", "arch.predictor.depth=1", "run.batch_size=8", "run.steps=2"),
@@ -67,7 +90,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def options(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a suite and a task of the user's own."""
     folder = tmp_path_factory.mktemp("options")
-    for name, text in {"suite/small": SUITE, "task/rooms_plan_tiny": PLAN}.items():
+    files = {"suite/small": SUITE, "suite/way": ALONG, "suite/pixels": PIXELS}
+    for name, text in {**files, "task/rooms_plan_tiny": PLAN, "task/davis_small": DAVIS}.items():
         file = folder / "bench" / f"{name}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text.lstrip())

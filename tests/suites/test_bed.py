@@ -12,7 +12,8 @@ from evaluate.test_judge import Greys, Rows
 from torch import Tensor
 
 from worldjepa.bench import bed as beds
-from worldjepa.bench.bed import Bed, Device
+from worldjepa.bench.bed import Bed
+from worldjepa.bench.encoders import Device
 from worldjepa.bench.examples import SPLIT, Examples, Held, fold_rounds, held, some
 from worldjepa.bench.jobs import Spec
 from worldjepa.bench.probes import told
@@ -165,6 +166,44 @@ def test_the_mean_of_the_outcomes_is_the_r2() -> None:
     predicted = actual + 0.3 * torch.randn(50, 3, generator=rng, dtype=torch.float64)
     assert float(told(predicted, actual).mean()) == pytest.approx(float(r2(predicted, actual).mean()))
     assert float(told(actual.mean(0).expand_as(actual), actual).mean()) == pytest.approx(0, abs=1e-12)
+
+
+def test_tags_are_ranked_by_all_rows() -> None:
+    """The level shows and the coin does not: of five classes four can be told."""
+    parts = Torn(120, 1), Torn(60, 2, torn=(7,)), Torn(80, 3, torn=(0,))
+    values = {
+        name: torch.cat([one_hot(part, "level", 4), one_hot(part, "coin", 2)[:, :1]], 1)
+        for name, part in zip(ProbeSplits._fields, parts, strict=True)
+    }
+    asked = task(None, "map")
+    lying = bed(whole(*parts)._replace(values=values))
+    rows = (("trained", "ridge"), ("raw input", "knn"), ("supervised", "finetune"), ("chance", "none"))
+    trained, raw, ceiling, chance = (lying.answer(Spec(asked, row, probe, 0)) for row, probe in rows)
+    assert chance.score == pytest.approx(100 * float(values["test"].mean(0).mean()))
+    for found in (trained, raw):
+        assert found.score > chance.score + 30
+        assert found.counts == (120, 59, 79)
+        assert found.unreadable == 2
+    assert {one.examples for one in (trained, raw, ceiling)} == {trained.examples}
+    assert ceiling.score > chance.score
+    assert ceiling.outcome is trained.outcome is None
+    half = bed(whole(*parts)._replace(values=values), share=0.5).answer(Spec(asked, "trained", "ridge", 1))
+    assert half.counts == (60, 59, 79)
+
+
+def test_the_class_among_five_by_folds_and_shares() -> None:
+    folds = {str(fold): Torn(40 + fold, fold) for fold in range(3)}
+    lying = bed(Examples(folds, fold_rounds(list(folds)), {}), share=0.5)
+    found = lying.answer(Spec(task("level", "recall5"), "trained", "ridge", 0))
+    assert found.scores["recall5"] == found.score == 100  # there are but four
+    assert {name for name in found.scores if name.startswith("fold/")} == {"fold/0", "fold/1", "fold/2"}
+    assert found.outcome is not None
+    assert len(found.outcome) == 40 + 41 + 42
+    assert found.counts[0] == pytest.approx(20, abs=2)
+
+
+def one_hot(part: Torn, factor: str, classes: int) -> Tensor:
+    return torch.nn.functional.one_hot(torch.from_numpy(part.factors[factor].index), classes).float()
 
 
 def test_supervised_training_learns_what_shows_and_is_repeated_by_its_seed() -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from layouts import images
 from torch import Tensor
 
-from worldjepa.bench import jobs, probes
+from modalities.image import embedded
+from worldjepa.bench import jobs, probes, segmentation
 from worldjepa.bench.record import Record, read_all, unpack
 from worldjepa.cli import main
 from worldjepa.encoders import ViT
+from worldjepa.evaluate.dense import DenseProtocol
 from worldjepa.types import Tokens
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
@@ -187,6 +194,45 @@ def test_a_killed_run_goes_on(
     assert {place: one.score for place, one in whole.items()} == {place: uninterrupted[place].score for place in whole}
 
 
+def measured(records: list[Record]) -> dict[str, dict[str, object]]:
+    """All of each result that does not depend on when and where it was found."""
+    names = ("key", "score", "scores", "chosen", "train", "val", "test", "correct", "examples", "weights", "unreadable")
+    return {str(one.place): {name: getattr(one, name) for name in names} for one in records}
+
+
+def test_a_run_that_is_killed_anywhere_loses_nothing(
+    done: Path,
+    model: Path,
+    options: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """`kill -9`, from outside, wherever it happens to be after the second result; no features are there beforehand."""
+    monkeypatch.setenv("WORLDJEPA_HOME", str(tmp_path / "home"))
+    out, words = tmp_path / "out", ["tasks=patterns", "rows=trained,untrained,raw,chance", *FAST]
+    given = ["bench", "run", "suite=small", f"checkpoint={model}", f"out={out}", "seeds=2", *words]
+    given += ["--config-dir", str(options)]
+    script = (
+        f"from modalities.image import embedded; embedded.PROBE_SIZES = {embedded.PROBE_SIZES!r}; "
+        f"from worldjepa.cli import main; main({given!r})"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL)
+    while len(list(out.glob("toy/**/*__seed?.json"))) < 2 and child.poll() is None:
+        time.sleep(0.005)
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    finished = {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in out.glob("toy/**/*__seed?.json")}
+    assert 2 <= len(finished) < 19
+    assert bench(options, model, out, *words) == 0
+    assert f"{19 - len(finished)} results computed, {len(finished)} reused" in capfd.readouterr().out
+    assert {file: (file.read_bytes(), file.stat().st_mtime_ns) for file in finished} == finished
+    whole, undisturbed = measured(read_all(out)), measured(read_all(done))
+    assert len(whole) == 19
+    assert whole == {place: undisturbed[place] for place in whole}
+    assert not list(out.rglob(".*.json*"))
+
+
 def test_features_are_computed_once(model: Path, options: Path, tmp_path: Path, passes: list[int]) -> None:
     probed = ["tasks=patterns", "rows=trained"]
     out = tmp_path / "out"
@@ -216,6 +262,35 @@ def test_worlds(world: Path, options: Path, tmp_path: Path, capfd: pytest.Captur
     capfd.readouterr()
     assert bench(options, world, tmp_path, "probes=plan", "tasks=rooms_plan_tiny") == 0
     assert "0 results computed, 6 reused" in capfd.readouterr().out
+
+
+def test_pixels_and_things_to_follow(
+    model: Path,
+    options: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(segmentation, "HEAD", DenseProtocol(epochs=1))
+    data = {name: getattr(images, name)(tmp_path / name) for name in ("ade20k", "davis")}
+    words = [f"root.{name}={folder}" for name, folder in data.items()]
+    assert bench(options, model, tmp_path / "out", "suite=pixels", "seeds=1", *words) == 0
+    found = Counter((one.task, one.probe, one.row) for one in read_all(tmp_path / "out"))
+    probes_of = {"ade20k": "segment", "davis_small": "propagate"}
+    rows = ("trained", "untrained", "raw input")
+    assert found == {
+        **{(task, probe, row): 1 for task, probe in probes_of.items() for row in rows},
+        **{(task, "none", "chance"): 1 for task in probes_of},
+    }
+    capfd.readouterr()
+    assert bench(options, model, tmp_path / "out", "suite=pixels", "seeds=1", *words) == 0
+    assert "0 results computed, 8 reused" in capfd.readouterr().out
+    assert main(["bench", "report", str(tmp_path / "out")]) == 0
+    told = capfd.readouterr().out
+    assert "There is no row supervised: no encoder is trained on classes of pixels." in told
+    assert "Missing" not in told
+    assert bench(options, model, tmp_path / "out", "suite=pixels", "probes=ridge", *words) == 2
+    assert "probe 'ridge' is not known" in capfd.readouterr().err
 
 
 def test_two_models_at_once(model: Path, world: Path, options: Path, tmp_path: Path) -> None:

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worldjepa.bench.record import PROBES, Record
+from worldjepa.bench.tasks import NEVER
 from worldjepa.errors import UserError
 from worldjepa.evaluate.statistics import t_interval
 
 ORDER = ("chance", "raw input", "untrained", "trained", "supervised")
 """The rows of every table, from top to bottom."""
-CEILING = dict.fromkeys(("top1", "top5", "miou", "map", "j_and_f", "success"), 100.0) | {"r2": 1.0}
+CEILING = dict.fromkeys(("top1", "top5", "recall5", "miou", "map", "j_and_f", "success"), 100.0) | {"r2": 1.0}
 """The best that a metric can be. Where less is better, it is 0."""
 ENOUGH = 3
 """Seeds that an interval needs."""
@@ -107,7 +108,8 @@ class Board:
 
     def missing(self) -> list[str]:
         """The rows that should be there and are not."""
-        gone = [row for row in ORDER if row not in ("trained", "untrained") and not self.of(row)]
+        never = NEVER.get(self.variant.metric, {})
+        gone = [row for row in ORDER if row not in ("trained", "untrained", *never) and not self.of(row)]
         models = self.of("trained")
         without = [line.models[0] for line in models if self.untrained(line) is None]
         if without and not self.of("untrained"):

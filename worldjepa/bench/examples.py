@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, final
 
 import numpy as np
@@ -14,7 +14,7 @@ from jaxtyping import Float64, Shaped
 from numpy import ndarray
 from torch import Tensor
 
-from worldjepa.data import Labels, Observations
+from worldjepa.data import Labels, Observations, ProbeSplits
 from worldjepa.data.views import View
 from worldjepa.errors import Unreadable
 from worldjepa.evaluate.embed import subset
@@ -38,13 +38,23 @@ class Round(NamedTuple):
     test: tuple[str, ...]
 
 
+class Pixels(NamedTuple):
+    """What the pixels of examples are."""
+
+    labels: Mapping[str, Callable[[int], Tensor]]
+    """For each part the classes of an observation's pixels, [H, W]."""
+    classes: int
+
+
 class Examples(NamedTuple):
     """What a task is measured on."""
 
     parts: Mapping[str, Observations]
     rounds: tuple[Round, ...]
     values: Mapping[str, Tensor]
-    """For numbers in place of factors: those of each part's observations, [N, R]."""
+    """For numbers or memberships of classes in place of factors: those of each part's observations, [N, R]."""
+    pixels: Pixels | None = None
+    """For classes of pixels."""
 
 
 SPLIT = Round("", ("train",), ("val",), ("test",))
@@ -224,6 +234,17 @@ class States(Observations):
         for part in (self.frames, self.states):
             digest.update(np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()
+
+
+def joined(examples: Examples, each: Round) -> ProbeSplits:
+    """The parts of a round as three sets."""
+    sets = [[examples.parts[name] for name in names] for names in each[1:]]
+    return ProbeSplits(*(one[0] if len(one) == 1 else Joined(one) for one in sets))
+
+
+def labels_of(observations: Observations, factor: str) -> Tensor:
+    """The classes of a factor."""
+    return torch.from_numpy(observations.factors[factor].index).long()
 
 
 def digest_of(identities: Sequence[tuple[str, Sequence[int]]]) -> str:

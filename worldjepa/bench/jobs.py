@@ -16,7 +16,7 @@ from torch import Tensor
 
 from worldjepa.bench.memory import peak_mb, reset_peak
 from worldjepa.bench.record import Record, pack, read
-from worldjepa.bench.tasks import PROBES, Suite, Task
+from worldjepa.bench.tasks import NEVER, PROBES, Suite, Task
 from worldjepa.errors import UserError
 
 VERSION = 1
@@ -43,8 +43,8 @@ class Found(NamedTuple):
     counts: tuple[int, int, int]
     """Examples for learning (of several rounds the mean), choosing and testing."""
     unreadable: int
-    outcome: Tensor
-    """Of each test example: right or wrong, or a number; the mean is the score."""
+    outcome: Tensor | None
+    """Of each test example: right or wrong, or a number; the mean is the score. None where there is no such thing."""
     examples: str
     features: float
     """Seconds until features were there."""
@@ -94,13 +94,13 @@ def specs(task: Task, suite: Suite, rows: Sequence[str], probes: Sequence[str] |
     wanted = [one for one in task.probes if probes is None or one in probes]
     found = []
     for row in rows:
+        if row in NEVER.get(task.metric, {}):
+            continue
         if row in ("chance", "supervised"):
             budget = suite.supervised
             count = 1 if row == "chance" or task.metric == "success" else min(seeds, budget.seeds if budget else 0)
             probe = CHANCE if row == "chance" else "finetune"
             found += [Spec(task, row, probe, seed) for seed in range(count)]
-            continue
-        if row == "raw input" and task.metric == "success":
             continue
         for seed in range(seeds):
             for probe in wanted:
@@ -117,7 +117,9 @@ def is_random(probe: str, suite: Suite) -> bool:
     """Whether the answer of a probe depends on its seed, by itself or by the examples that the seed draws."""
     from worldjepa.bench.probes import CLASSES
 
-    return suite.share < 1 or probe in ("finetune", "plan") or (probe in CLASSES and CLASSES[probe].random)
+    if probe == "propagate":  # learns nothing, and so from no share of anything
+        return False
+    return suite.share < 1 or probe in ("finetune", "plan", "segment") or (probe in CLASSES and CLASSES[probe].random)
 
 
 def known_results(out: Path, note: Callable[[str], object]) -> dict[str, Record]:
@@ -197,7 +199,7 @@ def _computed(job: Job, key: str, circumstances: Circumstances) -> Record:
         val=val,
         test=test,
         unreadable=found.unreadable,
-        correct=pack(found.outcome),
+        correct=None if found.outcome is None else pack(found.outcome),
         examples=found.examples,
         seconds={"features": round(found.features, 3), "probe": round(max(0.0, seconds - found.features), 3)},
         memory_mb=round(peak_mb(), 1),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from worldjepa.bench.aggregate import ORDER, Board, Variant, boards
 from worldjepa.bench.record import Record
+from worldjepa.bench.spending import ends, spending
 from worldjepa.bench.standings import Overall, overall
 from worldjepa.bench.tables import (
     NAMES,
@@ -33,10 +34,13 @@ def report(records: Sequence[Record], title: str) -> Page:
     Raises:
         UserError: two results cannot both be meant.
     """
+    along = spending(records)
+    records = ends(records)
     tables = boards(records)
     origins = Origins(records)
     variants = sorted({board.variant for board in tables})
     sections = [Section("Over tasks", _overall(overall(tables), variants))]
+    sections += along
     sections += [_task(which, variants, tables, origins) for which in variants]
     sections.append(Section("How these numbers were made", [origins.listed()]))
     return Page(title, f"{_counted(records, variants)} {seeds_said()}", sections)

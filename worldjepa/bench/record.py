@@ -10,7 +10,7 @@ import os
 import re
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -21,8 +21,10 @@ from torch import Tensor
 
 from worldjepa.errors import Unsaved, UserError, unknown
 
-SCHEMA = 1
-"""Changes when a field does."""
+SCHEMA = 2
+"""Changes when a field does. Schema 1 had no `cost`, and is read as if it were empty."""
+COSTS = ("seconds", "samples", "flops")
+"""What training cost until the weights were as they are."""
 ROWS = ("trained", "untrained", "raw input", "chance", "supervised")
 PROBES = (
     *("knn", "ridge", "logistic", "linear", "attentive", "lowshot1", "lowshot10"),
@@ -31,6 +33,8 @@ PROBES = (
 KINDS = {"bits": "|u1", "float32": "<f4"}
 """How outcomes of single examples are kept: 8 a byte, or a number each."""
 
+_ASIDE = re.compile(r"\..+__.+__seed\d+\.json\.\d+")
+"""The name of a result while it is being written."""
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -82,6 +86,8 @@ class Record:
     device: str
     threads: int
     command: str
+    cost: dict[str, float] = field(default_factory=dict)
+    """What the training of the weights had cost, as `COSTS` names it; empty where that was not asked for."""
     schema: int = SCHEMA
 
     @property
@@ -124,6 +130,8 @@ def read(file: Path) -> Record:
         raise UserError(f"{file} is no result of a benchmark: {error}") from error
     if not isinstance(found, dict) or "schema" not in found:
         raise UserError(f"{file} is no result of a benchmark: it has no field 'schema'")
+    if found["schema"] == 1:
+        found = {**found, "cost": {}, "schema": SCHEMA}
     if found["schema"] != SCHEMA:
         raise UserError(f"{file} has schema {found['schema']!r}; this version of worldjepa reads schema {SCHEMA}")
     fault = _fault(found)
@@ -141,6 +149,13 @@ def read_all(folder: Path) -> list[Record]:
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder} with results of `worldjepa bench run`")
     return [read(file) for file in sorted(folder.rglob("*.json")) if not file.name.startswith(".")]
+
+
+def tidy(folder: Path) -> None:
+    """Take away what writers that were killed left half-written below a folder, in which nobody else is writing."""
+    for file in folder.rglob(".*.json.*"):
+        if _ASIDE.fullmatch(file.name):
+            file.unlink(missing_ok=True)
 
 
 def pack(outcome: Bool[Tensor, " N"] | Float[Tensor, " N"]) -> dict[str, int | str]:
@@ -170,7 +185,7 @@ def _outcomes(packed: Mapping[str, Any]) -> NDArray[np.float64]:
 def _fault(found: Mapping[str, Any]) -> str | None:
     """What is wrong with the fields of a record; None where they are as `write` writes them."""
     hints = get_type_hints(Record)
-    names = [field.name for field in fields(Record)]
+    names = [one.name for one in fields(Record)]
     strange = [name for name in found if name not in names]
     if strange:
         return str(unknown("field", strange[0], names))
@@ -233,5 +248,6 @@ _RULES: dict[str, Callable[[Any], bool]] = {
     "model": _named,
     "seed": lambda value: value >= 0,
     "seconds": lambda value: set(value) == {"features", "probe"},
+    "cost": lambda value: set(value) <= {*COSTS} and all(one >= 0 for one in value.values()),
     "correct": _packed,
 }

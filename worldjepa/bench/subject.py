@@ -27,6 +27,8 @@ class Subject:
         modality: what it takes.
         method: how it was trained, where that is known.
         data: the resolved group `data` of its training, where that is known.
+        cost: what its training cost, as `worldjepa.bench.record.COSTS` names it, where that is asked for.
+        last: whether it is not followed by a later checkpoint of the same run.
     """
 
     def __init__(
@@ -37,9 +39,12 @@ class Subject:
         modality: str,
         method: str | None,
         data: Mapping[str, Any] | None,
+        cost: Mapping[str, float] | None = None,
+        last: bool = True,
     ) -> None:
         self.name, self.checkpoint, self.model = name, checkpoint, model
         self.modality, self.method, self.data = modality, method, data
+        self.cost, self.last = dict(cost or {}), last
 
     @property
     def node(self) -> dict[str, Any]:

@@ -34,6 +34,8 @@ def about_suite(suite: Suite, tasks: Mapping[str, Task]) -> str:
     lines = [f"{suite.name}: {suite.about}", f"examples at most: {most}"]
     if suite.probes is not None:
         lines.append(f"probes: {', '.join(suite.probes)}")
+    if suite.along:
+        lines.append("measures every saved checkpoint of a run, beside what its training had cost by then")
     if suite.supervised is not None:
         lines.append("supervised ceiling: " + ", ".join(f"{k} {v:g}" for k, v in suite.supervised._asdict().items()))
     lines += [f"  {name}: {tasks[name].about if name in tasks else 'there is no such task'}" for name in suite.tasks]

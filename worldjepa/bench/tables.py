@@ -12,6 +12,7 @@ from typing import NamedTuple, final
 from worldjepa.bench.aggregate import CEILING, ENOUGH, Board, Line, Score, Variant
 from worldjepa.bench.record import Record
 from worldjepa.bench.standings import Overall, Standing
+from worldjepa.bench.tasks import NEVER
 from worldjepa.report.table import Cell, Code, Column, Numbered, Strong, Table, Words
 from worldjepa.report.text import short
 
@@ -153,6 +154,8 @@ def notes(board: Board) -> list[Words]:
     """What a reader must know of a table: rows that are missing, and results that should be equal and are not."""
     gone = board.missing()
     said = [Words(f"Missing for {NAMES[board.probe]}: {', '.join(gone)}.")] if gone else []
+    never = NEVER.get(board.variant.metric, {})
+    said += [Words(f"There is no row {row}: {why}.") for row, why in never.items()]
     for record, other in board.conflicts:
         first, second = (number(score, board.variant.metric) for score in (record.score, other))
         twice = f"{record.row} with seed {record.seed} was measured twice and came out as {first} and {second}"

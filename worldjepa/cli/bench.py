@@ -17,7 +17,8 @@ usage: worldjepa bench run suite=NAME checkpoint=PATH [seeds=3] [out=bench] [nam
 result is a file out/NAME/TASK__PROBE__seedK.json as soon as it is known; the same command goes on where it was stopped, and
 what is known already is not computed again. `list` shows suites and tasks.
 
-  suite=NAME         embedded needs no data; image, video, audio and world are the field's tasks (`worldjepa bench list`)
+  suite=NAME         embedded needs no data; image, video, audio and world are the field's tasks (`worldjepa bench list`);
+                     efficiency measures every saved checkpoint of runs beside what their training had cost by then
   checkpoint=PATH    a run folder, a checkpoint or released weights, as for `worldjepa eval`; several as [A,B]
   name=NAME          what the model is called; by default as its run folder; several as [A,B]
   seeds=3            how many: of untrained encoders, of examples and starting points that probes draw

@@ -6,21 +6,25 @@ import copy
 import functools
 import importlib.util
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
-from worldjepa.bench.examples import SPLIT, Examples, States, fold_rounds, some
+from worldjepa.bench.examples import SPLIT, Examples, Pixels, States, fold_rounds, some
 from worldjepa.bench.subject import Subject
-from worldjepa.bench.tasks import Most, Suite, Task
+from worldjepa.bench.tasks import FACTORED, Most, Suite, Task
 from worldjepa.cli.compose import compose_config
 from worldjepa.cli.embedding import as_seen, has
 from worldjepa.cli.validate import validate
 from worldjepa.data import DataSource, ProbeSplits
+from worldjepa.data.pixels import PixelObservations, Segmented, Tracking
+from worldjepa.data.tags import TaggedSource
 from worldjepa.errors import UserError
+from worldjepa.evaluate.embed import subset
 from worldjepa.train.build import build_source
 from worldjepa.train.identity import ELSEWHERE
 from worldjepa.world.environment import GoalEnvironment, Simulated
@@ -74,8 +78,10 @@ def grouped(tasks: Sequence[Task]) -> list[list[Task]]:
     """Tasks about the same examples together, in the order of the first of each."""
     found: dict[str, list[Task]] = {}
     for task in tasks:
-        about = (task.data, dict(task.settings), task.as_trained, task.folder, task.folds, task.metric == "top1")
-        found.setdefault(repr(about) if task.metric != "success" else task.name, []).append(task)
+        about = (task.data, dict(task.settings), task.as_trained, task.folder, task.folds, task.metric in FACTORED)
+        alone = task.metric in ("success", "j_and_f")
+        kind = task.metric if task.metric not in FACTORED else ""
+        found.setdefault(task.name if alone else f"{about} {kind}", []).append(task)
     return list(found.values())
 
 
@@ -88,7 +94,7 @@ def open_group(tasks: list[Task], subject: Subject, roots: Mapping[str, str], co
     task = tasks[0]
     folder = folder_of(task, roots)
     sources, configs = {}, []
-    for fold in [str(one) for one in range(1, task.folds + 1)] or [""]:
+    for fold in [str(task.first_fold + one) for one in range(task.folds)] or [""]:
         try:
             config = _config(task, subject, folder, fold, config_dirs)
             sources[fold] = build_source(config)
@@ -100,17 +106,19 @@ def open_group(tasks: list[Task], subject: Subject, roots: Mapping[str, str], co
 
 def _config(task: Task, subject: Subject, folder: Path | None, fold: str, config_dirs: Sequence[Path]) -> DictConfig:
     """The configuration of a task's data, seen as the model saw those of its training."""
+    given: dict[str, Any] = dict(task.settings)
+    given |= {"root": str(folder)} if folder is not None else {}
+    given |= {"fold": int(fold)} if fold else {}
     words = [f"modality={task.modality}", f"data={task.data}"]
-    words += [f"data.{key}={_written(value)}" for key, value in task.settings.items()]
-    if folder is not None:
-        words.append(f"data.root={_written(str(folder))}")
-    if fold:
-        words.append(f"data.fold={fold}")
+    listed = composed(tuple(words), tuple(config_dirs))
+    # A composition takes half a second: what its files list is set afterwards, so that tasks and folds share one.
+    words += [f"data.{key}={_written(value)}" for key, value in given.items() if key not in listed.data]
     config = copy.deepcopy(composed(tuple(words), tuple(config_dirs)))
     trained = subject.data or {}
     implied = {f"data.{key}": trained[key] for key in task.as_trained if key in trained}
-    for key, value in {**as_seen(subject.model, config), **implied}.items():
-        if has(config, key) and key.removeprefix("data.") not in task.settings:
+    seen = {**as_seen(subject.model, config), **implied}
+    for key, value in {**seen, **{f"data.{key}": value for key, value in given.items()}}.items():
+        if has(config, key):
             OmegaConf.update(config, key, value)
     validate(config)
     return config
@@ -141,8 +149,8 @@ def examples_of(group: Group, suite: Suite) -> Examples:
         UserError: the data have no labels, not the factor that is asked for, or no states.
     """
     task = group.tasks[0]
-    if task.metric == "r2":
-        return _states(group, suite.most)
+    if task.metric in _OTHERS:
+        return _OTHERS[task.metric](group, suite.most)
     splits = {}
     for fold, source in group.sources.items():
         probe = source.probe()
@@ -162,7 +170,7 @@ def examples_of(group: Group, suite: Suite) -> Examples:
 
 def _states(group: Group, most: Most) -> Examples:
     task = group.tasks[0]
-    source = next(iter(group.sources.values()))
+    source = _only(group)
     environment = source.environment() if isinstance(source, Simulated) else None
     if not isinstance(environment, GoalEnvironment):
         raise UserError(f"task {task.name}: data={task.data} come from no environment whose state is known")
@@ -173,3 +181,54 @@ def _states(group: Group, most: Most) -> Examples:
         parts[name] = States(environment, first, count if wanted is None else min(count, wanted))
         first += count
     return Examples(parts, (SPLIT,), {name: torch.from_numpy(part.states) for name, part in parts.items()})
+
+
+def _tags(group: Group, most: Most) -> Examples:
+    task, parts, values = group.tasks[0], {}, {}
+    for fold, source in group.sources.items():
+        if not isinstance(source, TaggedSource):
+            raise UserError(f"task {task.name}: data={task.data} have no examples of several classes each")
+        for name, one in source.tagged()._asdict().items():
+            if task.folds and name != "test":
+                continue  # each fold is for testing once
+            rows = subset(one.files, vars(most)[name])
+            part = fold if task.folds else name
+            parts[part] = some(one.files, vars(most)[name])
+            values[part] = torch.from_numpy(one.members[rows]).float()
+    return Examples(parts, fold_rounds(list(parts)) if task.folds else (SPLIT,), values)
+
+
+def _pixels(group: Group, most: Most) -> Examples:
+    task, source = group.tasks[0], _only(group)
+    if not isinstance(source, Segmented):
+        raise UserError(f"task {task.name}: data={task.data} have no classes of pixels")
+    whole: dict[str, PixelObservations] = source.pixels()._asdict()
+    parts = {name: some(one, vars(most)[name]) for name, one in whole.items()}
+    labels = {name: _labels(one, subset(one, vars(most)[name])) for name, one in whole.items()}
+    return Examples(parts, (SPLIT,), {}, Pixels(labels, source.pixel_classes))
+
+
+def _labels(whole: PixelObservations, rows: Sequence[int]) -> Callable[[int], Tensor]:
+    return lambda index: whole.labels(rows[index])
+
+
+def tracking_of(group: Group) -> Tracking:
+    """The videos of a task.
+
+    Raises:
+        UserError: the data have none in which things are followed.
+    """
+    source = _only(group)
+    if not isinstance(source, Tracking):
+        task = group.tasks[0]
+        raise UserError(f"task {task.name}: data={task.data} have no videos in which things are followed")
+    return source
+
+
+def _only(group: Group) -> DataSource:
+    (source,) = group.sources.values()
+    return source
+
+
+_OTHERS: dict[str, Callable[[Group, Most], Examples]] = {"r2": _states, "map": _tags, "miou": _pixels}
+"""What makes the examples of metrics that ask for no factor."""

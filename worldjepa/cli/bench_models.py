@@ -28,6 +28,16 @@ def open_subjects(given: Sequence[str], names: Sequence[str], ask: Ask, config_d
     Raises:
         UserError: one cannot be loaded, its modality cannot be told, or two have the same name.
     """
+    named = named_models(given, names)
+    return [opened(one, name, ask, config_dirs) for one, name in zip(given, named, strict=True)]
+
+
+def named_models(given: Sequence[str], names: Sequence[str]) -> list[str]:
+    """What each model is called.
+
+    Raises:
+        UserError: two have the same name, there are too many or too few, or one can be no folder.
+    """
     if names and len(names) != len(given):
         raise UserError(f"name= gives {len(names)} names for {len(given)} checkpoints")
     named = list(names) or [name_of(place({"checkpoint": one})) for one in given]
@@ -36,7 +46,7 @@ def open_subjects(given: Sequence[str], names: Sequence[str], ask: Ask, config_d
             raise UserError(f"two models would be called '{name}': give name=[A,B], a name for each checkpoint")
         if Path(name).name != name or name.startswith("."):
             raise UserError(f"name={name}: must be the name of a folder, without / and no leading dot")
-    return [_open(one, name, ask, config_dirs) for one, name in zip(given, named, strict=True)]
+    return named
 
 
 def name_of(path: Path) -> str:
@@ -47,7 +57,8 @@ def name_of(path: Path) -> str:
     return path.name if path.is_dir() else path.name.partition(".")[0]
 
 
-def _open(given: str, name: str, ask: Ask, config_dirs: Sequence[Path]) -> Subject:
+def opened(given: str, name: str, ask: Ask, config_dirs: Sequence[Path]) -> Subject:
+    """Load a model."""
     path = place({"checkpoint": given})
     model = load(path, ask.arch, ask.heads, ask.which, ask.allow)
     data, method = None, None

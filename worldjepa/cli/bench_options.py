@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from worldjepa.bench.jobs import check_probes
-from worldjepa.bench.tasks import PROBES, Most, Suite, Task
+from worldjepa.bench.tasks import FACTORED, PROBES, Most, Suite, Task
 from worldjepa.cli.agree import agrees, name_of
 from worldjepa.cli.compose import config_folder
 from worldjepa.cli.options import description, open_library
@@ -45,8 +45,8 @@ def _task(name: str, file: Path) -> Task:
     made = _made(Task, {**_content(file), "name": name, "about": description(file)}, str(file))
     if made.metric not in PROBES:
         raise unknown(f"metric in {file}", made.metric, PROBES)
-    if (made.factor is None) == (made.metric == "top1"):
-        raise UserError(f"{file}: metric top1 asks for a factor, and no other does")
+    if (made.factor is None) == (made.metric in FACTORED):
+        raise UserError(f"{file}: metric {' and '.join(FACTORED)} ask for a factor, and no other does")
     usual = tuple(one for one in PROBES[made.metric] if one != "finetune")
     task = made if made.probes else _replaced(made, probes=usual)
     check_probes(task)

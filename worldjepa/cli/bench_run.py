@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _OWN = (*OPENING, "suite", "name", "seeds", "out", "tasks", "probes", "rows", "missing")
 MISSING = ("refuse", "skip")
+ALONE = ("plan", "segment", "propagate")
+"""Probes that tasks have in place of all others, whatever probes a suite names."""
 
 
 def run(words: Sequence[str]) -> int:
@@ -101,7 +103,7 @@ def chosen_probes(suite: Suite, tasks: Sequence[Task], given: str | None) -> lis
         UserError: no task has such a probe.
     """
     there = list(dict.fromkeys(probe for task in tasks for probe in task.probes))
-    usual = [probe for probe in there if suite.probes is None or probe in (*suite.probes, "plan")]
+    usual = [probe for probe in there if suite.probes is None or probe in (*suite.probes, *ALONE)]
     names = listed(given) if given else usual
     for name in names:
         if name not in there:

@@ -12,14 +12,26 @@ from lightning_fabric import Fabric
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from worldjepa.bench.bed import Bed, Device
+from worldjepa.bench.bed import Bed
+from worldjepa.bench.encoders import Device
 from worldjepa.bench.examples import held
+from worldjepa.bench.following import FollowBed
 from worldjepa.bench.jobs import Circumstances, Job, Spec, Tally, carry_out, known_results, specs, versions
-from worldjepa.bench.record import Record
+from worldjepa.bench.record import Record, tidy
 from worldjepa.bench.subject import Subject
 from worldjepa.bench.summary import line_of, results_table
 from worldjepa.bench.tasks import PROBES, Suite, Task
-from worldjepa.cli.bench_data import Group, absent_extra, examples_of, facts_of, folder_of, grouped, open_group
+from worldjepa.cli.bench_along import open_along
+from worldjepa.cli.bench_data import (
+    Group,
+    absent_extra,
+    examples_of,
+    facts_of,
+    folder_of,
+    grouped,
+    open_group,
+    tracking_of,
+)
 from worldjepa.cli.bench_models import open_subjects
 from worldjepa.cli.bench_world import PlanBed
 from worldjepa.cli.validate import settings
@@ -69,13 +81,15 @@ def measure(checkpoints: Sequence[str], names: Sequence[str], ask: Ask, wanted: 
     console = screen_console()
     note = partial(console.print, markup=False, highlight=False)
     place = _place(wanted)
-    subjects = open_subjects(checkpoints, names, ask, wanted.config_dirs)
+    opening = open_along if wanted.suite.along else open_subjects
+    subjects = opening(checkpoints, names, ask, wanted.config_dirs)
     benches = [_opened(subject, ask, wanted, note) for subject in subjects]
     known = known_results(wanted.out, note)
     _check_names(subjects, known)
     circumstances = Circumstances(versions(), git_commit(), str(place.device), torch.get_num_threads(), wanted.command)
     for bench in benches:
         with RunLock(wanted.out / bench.subject.name, "out"):
+            tidy(wanted.out / bench.subject.name)
             tally = _measured(bench, wanted, place, known, circumstances, console)
         _show(bench.subject, tally, wanted, console)
     return 0
@@ -145,7 +159,9 @@ def _group(tasks: list[Task], subject: Subject, ask: Ask, wanted: Wanted) -> Gro
         except UserError as error:
             raise UserError(f"task {tasks[0].name}: {error}") from error
     group = open_group(tasks, subject, wanted.roots, wanted.config_dirs)
-    if tasks[0].folder is not None:
+    if tasks[0].metric == "j_and_f":
+        tracking_of(group).names("val")
+    elif tasks[0].folder is not None:
         examples_of(group, wanted.suite)  # says now what is wrong with a folder of the user's
     return group
 
@@ -170,9 +186,11 @@ def _check_names(subjects: Sequence[Subject], known: Mapping[str, Record]) -> No
 def _specs(bench: Bench, wanted: Wanted) -> list[tuple[Group | PlanBed, list[Spec]]]:
     """The results of each group, those that need the same features together."""
     found = []
+    # What a run is compared with is found out once, beside its last checkpoint.
+    rows = [row for row in wanted.rows if bench.subject.last or row == "trained"]
     for group in bench.groups:
         tasks = group.tasks if isinstance(group, Group) else [group.task]
-        each = [one for task in tasks for one in specs(task, wanted.suite, wanted.rows, wanted.probes, wanted.seeds)]
+        each = [one for task in tasks for one in specs(task, wanted.suite, rows, wanted.probes, wanted.seeds)]
         each.sort(key=lambda one: (wanted.rows.index(one.row), one.seed))
         found.append((group, each))
     return found
@@ -204,17 +222,25 @@ def _measured(
     return carry_out(jobs(), wanted.out, known, circumstances, tell)
 
 
-def _bed(group: Group | PlanBed, subject: Subject, wanted: Wanted, place: Device, console: Console) -> Bed | PlanBed:
+AnyBed = Bed | FollowBed | PlanBed
+"""Where results are found out."""
+
+
+def _bed(group: Group | PlanBed, subject: Subject, wanted: Wanted, place: Device, console: Console) -> AnyBed:
     if isinstance(group, PlanBed):
         return group
+    task, facts = group.tasks[0], facts_of(group.config)
+    if task.metric == "j_and_f":
+        shown = next(iter(group.sources.values())).train()
+        return FollowBed(subject, tracking_of(group), shown, facts, task, wanted.suite.most, place)
     examples = examples_of(group, wanted.suite)
     examples = examples._replace(parts={name: held(part) for name, part in examples.parts.items()})
     subject.model.encoder.grid(next(iter(examples.parts.values())).shape)  # says in its own words what does not fit
     note = partial(console.print, markup=False, highlight=False)
-    return Bed(subject, examples, facts_of(group.config), wanted.suite, place, note)
+    return Bed(subject, examples, facts, wanted.suite, place, note)
 
 
-def _job(bed: Bed | PlanBed, spec: Spec, subject: Subject, suite: Suite) -> Job:
+def _job(bed: AnyBed, spec: Spec, subject: Subject, suite: Suite) -> Job:
     task = spec.task
     trained = spec.row == "trained"
     head = {
@@ -233,6 +259,7 @@ def _job(bed: Bed | PlanBed, spec: Spec, subject: Subject, suite: Suite) -> Job:
         "steps": subject.steps if trained else None,
         "probe": spec.probe,
         "seed": spec.seed,
+        "cost": subject.cost if trained else {},
     }
     assert task.metric in PROBES
     return Job(spec, bed.facts(spec), head, partial(bed.answer, spec))

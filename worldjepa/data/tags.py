@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,18 @@ class TaggedSplits(NamedTuple):
     train: Tagged
     val: Tagged
     test: Tagged
+
+
+class TaggedSource(ABC):
+    """Data whose files may belong to several classes each."""
+
+    @abstractmethod
+    def tagged(self) -> TaggedSplits:
+        """The files of each split with all their classes.
+
+        Raises:
+            worldjepa.errors.UserError: a list is missing or damaged.
+        """
 
 
 def memberships(tags: list[list[str]], names: list[str]) -> Bool[ndarray, "N C"]:

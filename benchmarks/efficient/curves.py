@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from worldjepa.bench import curves
 from worldjepa.evaluate.statistics import t_interval
 
 AXES = ("seconds", "samples", "flops")
@@ -25,24 +25,9 @@ class Point(NamedTuple):
 
 def reached(points: Sequence[Point], share: str, target: float, axis: str) -> float | None:
     """What it took to reach the target for the first time, linear between measurements; None if it was not reached."""
-    before: Point | None = None
-    for point in sorted(points):
-        if point.scores[share] >= target:
-            here = float(getattr(point, axis))
-            if before is None:
-                return here
-            there = float(getattr(before, axis))
-            return there + (here - there) * (target - before.scores[share]) / (
-                point.scores[share] - before.scores[share]
-            )
-        before = point
-    return None
-
-
-def halfway(untrained: Sequence[float], finals: Sequence[Sequence[float]]) -> float:
-    """The accuracy half-way between the untrained encoder and the best method, means over seeds: a target for all."""
-    best = max(statistics.mean(values) for values in finals)
-    return (statistics.mean(untrained) + best) / 2
+    ordered = sorted(points)
+    costs = [float(getattr(point, axis)) for point in ordered]
+    return curves.reached(costs, [point.scores[share] for point in ordered], target)
 
 
 def interval(values: Sequence[float], digits: int = 1) -> str:

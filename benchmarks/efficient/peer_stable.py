@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from stable_pretraining.methods import IJEPA, MAE
 from timm.models.vision_transformer import VisionTransformer
 
-from benchmarks.peer import Job, Learner, serve
+from benchmarks.efficient.peer import Job, Learner, serve
 
 
 def vit_of(job: Job, side: int, channels: int) -> VisionTransformer:

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from benchmarks import costs
 from benchmarks.contender import Contender
-from benchmarks.costs import YARDSTICK, Step, Study
-from benchmarks.frozen import Scores, composed, labels_of, probe_of, probed, read
-from benchmarks.peer import Job
+from benchmarks.efficient import costs
+from benchmarks.efficient.costs import YARDSTICK, Step, Study
+from benchmarks.efficient.frozen import Scores, composed, labels_of, probe_of, probed, read
+from benchmarks.efficient.peer import Job
 from worldjepa.cli.validate import settings
 from worldjepa.data import Observations
 from worldjepa.evaluate.results import Split

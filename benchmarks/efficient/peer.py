@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.counter import counted
+from worldjepa.evaluate.counter import counted
 
 SPLITS = ("train", "val", "test")
 

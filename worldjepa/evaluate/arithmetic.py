@@ -11,9 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks.counter import counted
-from worldjepa.jepa import JEPA, apart, together
-from worldjepa.types import Batch, Tokens
+from worldjepa.data import Observations
+from worldjepa.data.views import stacked
+from worldjepa.evaluate.counter import counted
+from worldjepa.interfaces import MaskSampler
+from worldjepa.jepa import JEPA, apart, per_view, together
+from worldjepa.types import Batch, Masks, Tokens
 
 
 class Arithmetic(NamedTuple):
@@ -58,6 +61,32 @@ def count_step(model: JEPA, batch: Batch) -> Arithmetic:
             found["objective"] += spent
             found["objective_backward"] += backward(torch.stack(list(terms.values())))
     return Arithmetic(**found)
+
+
+def per_sample(model: JEPA, sampler: MaskSampler, observations: Observations, batch: int, draws: int = 8) -> Arithmetic:
+    """The operations of a training step for one sample, the mean of several draws of masks over the whole of a curriculum.
+
+    Masks are drawn for the whole batch, for their lengths depend on it, and two of its samples are counted.
+
+    Args:
+        model: its gradients and counters are not what they were.
+        sampler: of its masks.
+        observations: what it learns from.
+        batch: samples of a step, as one process draws masks for.
+        draws: of masks.
+    """
+    grid = model.encoder.grid(observations.shape)
+    obs, _, cond = stacked([observations.observe(row, generator(row)) for row in range(2)])
+    steps = []
+    for draw in range(draws):
+        drawn = per_view(sampler.at(draw / draws), grid, max(2, batch), model.views, generator(draw))
+        steps.append(count_step(model, Batch(obs, [Masks(*(sets[:2] for sets in mask)) for mask in drawn], cond)))
+    return Arithmetic(*(value / 2 for value in mean(steps)))
+
+
+def generator(number: int) -> torch.Generator:
+    """A source of random numbers."""
+    return torch.Generator().manual_seed(number)
 
 
 def leaf(tokens: Tokens) -> Tokens:

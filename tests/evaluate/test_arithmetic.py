@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from benchmarks.contender import Size
-from benchmarks.counter import counted
-from benchmarks.counting import Arithmetic, count_step, mean
+from benchmarks.efficient.frozen import composed
 from benchmarks.flops import count
-from benchmarks.frozen import composed
+from worldjepa.evaluate.arithmetic import Arithmetic, count_step, mean
+from worldjepa.evaluate.counter import counted
 from worldjepa.jepa import JEPA
 from worldjepa.train.build import build_model, build_sampler
 from worldjepa.types import Batch, Masks

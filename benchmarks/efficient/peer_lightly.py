@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from lightly.data import IJEPAMaskCollator
 from lightly.models import utils
@@ -25,7 +25,7 @@ from lightly.models.modules.masked_vision_transformer_timm import MaskedVisionTr
 from lightly.utils.scheduler import cosine_schedule
 from timm.models.vision_transformer import VisionTransformer
 
-from benchmarks.peer import Job, Learner, serve
+from benchmarks.efficient.peer import Job, Learner, serve
 
 
 def encoder_of(job: Job, side: int, channels: int) -> MaskedVisionTransformerTIMM:

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.counting import count_step, mean
-from benchmarks.frozen import composed
+from benchmarks.efficient.frozen import composed
 from worldjepa.cli.validate import settings
 from worldjepa.data.views import stacked
 from worldjepa.errors import UserError
+from worldjepa.evaluate.arithmetic import count_step, mean
 from worldjepa.jepa import per_view
 from worldjepa.train.build import build_model, build_sampler, build_source
 from worldjepa.train.folder import write_json

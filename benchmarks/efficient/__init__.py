@@ -1,0 +1,1 @@
+"""What `benchmarks.efficiency` and `benchmarks.ablations` are made of."""
