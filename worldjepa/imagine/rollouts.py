@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, final
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from worldjepa.errors import UserError
@@ -52,6 +52,16 @@ class Rollouts(Subject):
             raise UserError(f"windows of {shape[0]} frame(s) leave nothing to imagine: give data.horizon")
         grid = world.encoder.grid(shape)
         self.lattice, self.frames = (grid.h, grid.w), shape[0]
+
+    @property
+    def repeat(self) -> int:
+        """Actions between two frames."""
+        spec = self.world.members[0].actions
+        return 1 if spec is None else spec.repeat
+
+    def frame(self, where: Float[Tensor, "B 1"]) -> Int[Tensor, " B"]:
+        """Which frame of a window a scene is, from what it says of when it is."""
+        return self.seen - 1 + (where[:, 0] * self.horizon).round().long()
 
     def settings(self) -> dict[str, Any]:
         """How many frames are seen, and how far is imagined."""
