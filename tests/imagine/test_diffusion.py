@@ -74,7 +74,7 @@ def test_one_step_from_noise_gives_the_mean() -> None:
 
 
 def test_pictures_stay_within_bounds() -> None:
-    found = ddim(drawn(50, 1, 2, 2), best_v(3.0, 0.1), 8, bound=1.0)  # type: ignore[arg-type]
+    found = ddim(drawn(50, 1, 2, 2), best_v(3.0, 0.1), 8, high=torch.ones(1, 1, 1))  # type: ignore[arg-type]
     torch.testing.assert_close(found, torch.ones_like(found))
 
 
