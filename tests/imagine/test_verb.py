@@ -153,3 +153,13 @@ def test_where_nothing_predicts_there_is_nothing_to_show(
     assert main(["imagine", *words]) == 2
     assert "brings no data with it" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_diffusers_is_asked_for_by_the_name_of_its_extra(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert imagine(run, tmp_path / "out", "decoder=diffusers") == 2
+    assert "pip install 'worldjepa[diffusion]'" in capsys.readouterr().err
+    assert imagine(run, tmp_path / "out", "decoder=diffuser") == 2
+    assert "did you mean 'diffusers'?" in capsys.readouterr().err

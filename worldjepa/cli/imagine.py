@@ -31,16 +31,18 @@ with the same settings takes again.
   block=0.2          share of a picture that is imagined; blocks=2 of them are hidden, the first is drawn
   radius=0.06        how near a place must be to count as right, where the state of a world is known
   width=32           channels of the decoder's network
+  decoder=unet       or diffusers: network and schedule of that package (needs the extra worldjepa[diffusion])
   seed=0
   data=, data.KEY=, run.accelerator, run.threads   as for `worldjepa eval`
   arch=, heads=, which=, allow=   as for `worldjepa export`
 """
 
+DECODERS = ("unet", "diffusers")
 TRAIN_ON = ("predicted", "target")
 _OWN = (
     *OPENING,
     *("out", "inputs", "steps", "batch", "examples", "control", "samples", "denoise", "guidance", "rows", "count"),
-    *("train_on", "block", "blocks", "radius", "width", "seed"),
+    *("train_on", "block", "blocks", "radius", "width", "decoder", "seed"),
 )
 
 
@@ -57,6 +59,8 @@ def run(words: Sequence[str]) -> int:
     own, overrides = sort("imagine", arguments.words, _OWN, ("data", "run"), needed=("checkpoint", "out"))
     if own.get("train_on", "predicted") not in TRAIN_ON:
         raise unknown("train_on", own["train_on"], TRAIN_ON)
+    if own.get("decoder", "unet") not in DECODERS:
+        raise unknown("decoder", own["decoder"], DECODERS)
     checkpoint, out = place(own), Path(own["out"]).expanduser()
     if out.exists() and not out.is_dir():
         raise UserError(f"out={out} is a file: name a folder")
@@ -86,6 +90,7 @@ def run(words: Sequence[str]) -> int:
         blocks=whole(own, "blocks") or default.blocks,
         radius=number(own, "radius", default.radius),
         width=whole(own, "width") or default.width,
+        decoder=own.get("decoder", default.decoder),
         seed=natural(own, "seed", default.seed),
     )
     return imagine(checkpoint, overrides, arguments.config_dirs, out, inputs, wanted, asked)
