@@ -12,7 +12,7 @@ from worldjepa.errors import UserError, unknown
 
 HELP = """
 usage: worldjepa imagine checkpoint=PATH out=FOLDER [inputs=FILE,...] [data=OPTION] [data.KEY=VALUE] [run.KEY=VALUE]
-                         [steps=1000] [samples=4] [guidance=1] [rows=8] [count=256] [train_on=predicted] [seed=0] ...
+                         [steps=1600] [samples=4] [guidance=1] [rows=8] [count=256] [train_on=predicted] [seed=0] ...
 
 Trains a decoder from what the frozen predictor says back to pictures, and shows what it imagines: of pictures a block that it
 has not seen, of a world model the frames that follow. Writes imagined.png, measure.json and the decoder, which the next call
@@ -21,7 +21,7 @@ with the same settings takes again.
   checkpoint=PATH    a run folder, a checkpoint, or released weights that hold a predictor
   out=FOLDER         where to write; it is made
   inputs=FILE,...    pictures to show, or a folder of them; by default some of those that were held out
-  steps=1000         steps that the decoder is trained, batch=32 at a time, on examples=4000 predictions
+  steps=1600         steps that the decoder is trained, batch=16 at a time, on examples=4000 predictions
   control=300        steps of the control, which draws the mean of what could be
   samples=4          imagined pictures of each prediction, drawn in denoise=25 steps
   guidance=1         how far samples follow the prediction: 0 not at all, above 1 more than it says

@@ -66,8 +66,8 @@ LEARN, JUDGE, TEST, SHOW = 1, 2, 3, 4
 class Wanted:
     """What the words ask for."""
 
-    steps: int = 1000
-    batch: int = 32
+    steps: int = 1600
+    batch: int = 16
     examples: int = 4000
     control: int = 300
     samples: int = 4
@@ -299,7 +299,7 @@ def known_of(subject: Subject, opened: Opened, wanted: Wanted) -> tuple[Known, K
         world = opened.source.environment() if isinstance(opened.source, Simulated) else None
         if not isinstance(world, GoalEnvironment) or subject.repeat > 1:
             return None
-        sizes = (JUDGED, wanted.count)
+        sizes = (JUDGED // 2, wanted.count)  # windows cost more than pictures
         seeds = [seeds_of(ELSEWHERE + number, range(size)) for number, size in enumerate(sizes)]
         learned, test = (wandered(subject, world, some, wanted.seed, opened.device) for some in seeds)
         return learned, test

@@ -17,7 +17,7 @@ from worldjepa.imagine.paint import colours, covered, enlarged, heat, scaled
 from worldjepa.imagine.subject import Decode, Scenes, Subject, Tile, ask
 from worldjepa.jepa import JEPA
 from worldjepa.masks import MultiBlock, Plane, block_size
-from worldjepa.types import Tokens
+from worldjepa.types import Masks, Tokens
 
 MOST_PIXELS = 64
 """Blocks with a longer side are decoded at a smaller scale."""
@@ -72,7 +72,7 @@ class Blocks(Subject):
         if obs.dtype != torch.uint8:
             raise UserError(f"only uint8 pictures can be decoded, not {obs.dtype}: their range is not known")
         (drawn,) = self.sampler(self.grid, len(obs), rng)
-        masks = type(drawn)(drawn.context.to(obs.device), drawn.target[:, :1].to(obs.device))
+        masks = Masks(drawn.context.to(obs.device), drawn.target[:, :1].to(obs.device))
         asked = ask(self.model, obs, masks)
         first = drawn.target[:, 0, 0]
         corner = torch.stack([first // self.grid.w, first % self.grid.w], 1)  # [B, 2], in tokens
