@@ -14,6 +14,7 @@ VERBS = {
     "eval": "measure a trained model: worldjepa eval checkpoint=PATH [key=value ...]",
     "bench": "measure models on suites of tasks: worldjepa bench run suite=embedded checkpoint=PATH, bench list",
     "plan": "act with a trained world model: worldjepa plan checkpoint=PATH [tasks=any] [key=value ...]",
+    "imagine": "show what a model imagines, and measure it: worldjepa imagine checkpoint=PATH out=FOLDER",
     "collect": "record episodes: worldjepa collect env=rooms episodes=100 out=FOLDER",
     "embed": "write representations of your data: worldjepa embed checkpoint=PATH data.root=FOLDER out=FOLDER",
     "visualize": "pictures of what a model sees and believes: worldjepa visualize masks|pca|attention|... checkpoint=PATH",
