@@ -183,7 +183,7 @@ class Spectrograms(Subject):
         rgb[version.hidden] = torch.tensor(HIDDEN).float()
         return self._outlined(rgb.round().byte().numpy(), place)
 
-    def _spread(self, part: Float[Tensor, "h w"], place: Place, whole: Float[Tensor, "T F"]) -> UInt8[ndarray, "h w 3"]:
+    def _spread(self, part: Float[Tensor, "t f"], place: Place, whole: Float[Tensor, "T F"]) -> UInt8[ndarray, "h w 3"]:
         map_ = np.zeros((*whole.shape, 3), np.uint8)
         map_[self._inside(place)] = heat(part, 1.0)
         return self._outlined(map_, place)

@@ -164,5 +164,6 @@ def sizes(extent: Sequence[int], cell: Sequence[int]) -> tuple[int, int]:
 
 def _lattice(tokens: Tokens, question: Question) -> Float[Tensor, "B D h w"]:
     """Slices side by side in D."""
-    x = tokens.x[:, 0].unflatten(1, (question.depth, -1)).permute(0, 1, 3, 2)  # [B, depth, D, h*w]
+    x = tokens.x[:, 0]  # [B, depth*h*w, D]
+    x = x.view(len(x), question.depth, -1, x.shape[-1]).transpose(2, 3)  # [B, depth, D, h*w]
     return x.reshape(len(x), -1, *question.extent)
