@@ -52,6 +52,7 @@ from worldjepa.world.environment import GoalEnvironment, Simulated
 from worldjepa.world.model import WorldModel
 from worldjepa.world.record import seeds_of
 
+JUDGE_STEPS = 500
 JUDGED = 4_000
 """Scenes that the judge learns from at most."""
 ELSEWHERE = 800
@@ -294,7 +295,7 @@ def measured(subject: Subject, pair: Pair, opened: Opened, wanted: Wanted, conso
         console.print("nothing is known of these data that a judge could read: they are drawn, not measured")
         return None
     learned, test = known
-    judge = educate(learned.scenes, learned.factors, wanted.seed)
+    judge = educate(learned.scenes, learned.factors, wanted.seed, JUDGE_STEPS)
     shown = pictures(pair, test.scenes, wanted.seed + TEST, opened.device)
     return {
         "trained_on": wanted.train_on,

@@ -87,7 +87,7 @@ class Blocks(Subject):
         """For each picture: itself, what was seen, samples in their place, the control, where samples differ, the truth."""
         scenes = self.scenes(obs, cond, rng)
         decoded = decode(scenes.condition())
-        spread = decoded.samples.std(1).mean(1)  # [B, H, W]
+        spread = decoded.samples.std(1, correction=0).mean(1)  # [B, H, W]
         found = []
         for index in range(len(obs)):
             whole = colours(scaled(obs[index : index + 1]))[0]

@@ -54,15 +54,37 @@ class Denoiser(nn.Module, ABC):
 class Decoder(nn.Module, ABC):
     """Draws what representations stand for: pictures `[C, H, W]` from -1 to 1.
 
+    The network sees pictures standardised channel by channel: where most of a picture is empty, noise would drown the rest.
+
     Args:
         network: draws.
         shape: of a picture.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: Denoiser, shape: Sequence[int]) -> None:
         super().__init__()
         self.network = network
         self.shape = tuple(shape)
+        self.register_buffer("mean", torch.zeros(self.shape[0], 1, 1))
+        self.register_buffer("std", torch.ones(self.shape[0], 1, 1))
+
+    def fit(self, picture: Float[Tensor, "N C H W"], condition: Condition) -> None:
+        """Take from the training data what must be known before the first step."""
+        std, mean = torch.std_mean(picture, (0, 2, 3), correction=0)
+        self.mean.copy_(mean[:, None, None])
+        self.std.copy_(std.clamp_min(1e-2)[:, None, None])
+        self.network.fit(condition)
+
+    def standardised(self, picture: Float[Tensor, "*b C H W"]) -> Float[Tensor, "*b C H W"]:
+        """Pictures as the network sees them."""
+        return (picture - self.mean) / self.std
+
+    def restored(self, drawn: Float[Tensor, "*b C H W"]) -> Float[Tensor, "*b C H W"]:
+        """Pictures from what the network draws."""
+        return (drawn * self.std + self.mean).clamp(-1, 1)
 
     @abstractmethod
     def loss(self, picture: Float[Tensor, "B C H W"], condition: Condition, rng: torch.Generator) -> Float[Tensor, ""]:
@@ -108,9 +130,10 @@ class Diffusion(Decoder):
         """The mean squared error of v at random times."""
         b, device = len(picture), picture.device
         noise = torch.randn(picture.shape, generator=rng).to(device)
-        t = torch.rand(b, generator=rng).to(device)
+        # One time in each of b equal parts of [0, 1]: each is still uniform, and the mean over a batch varies less.
+        t = ((torch.arange(b) + torch.rand(b, generator=rng)) / b).to(device)
         keep = (torch.rand(b, generator=rng) >= self.dropout).to(device)
-        noisy, v = mix(picture, noise, t)
+        noisy, v = mix(self.standardised(picture), noise, t)
         return F.mse_loss(self.network(noisy, t, condition, keep), v)
 
     @torch.no_grad()
@@ -119,8 +142,9 @@ class Diffusion(Decoder):
         b = len(condition.x)
         noise = torch.randn(b * count, *self.shape, generator=rng).to(condition.x.device)
         asked = condition.repeat(count)
-        drawn = ddim(noise, lambda x, t: self.v(x, t, asked), self.steps, bound=1.0)
-        return drawn.view(b, count, *self.shape)
+        low, high = ((bound - self.mean) / self.std for bound in (-1.0, 1.0))
+        drawn = ddim(noise, lambda x, t: self.v(x, t, asked), self.steps, low, high)
+        return self.restored(drawn).view(b, count, *self.shape)
 
     def v(self, noisy: Float[Tensor, "B C H W"], t: Float[Tensor, " B"], condition: Condition) -> Tensor:
         """What the network says under guidance; what does not count is not asked for."""
@@ -143,12 +167,12 @@ class Regression(Decoder):
 
     def loss(self, picture: Float[Tensor, "B C H W"], condition: Condition, rng: torch.Generator) -> Float[Tensor, ""]:
         """The mean squared error."""
-        return F.mse_loss(self._drawn(condition), picture)
+        return F.mse_loss(self._drawn(condition), self.standardised(picture))
 
     @torch.no_grad()
     def sample(self, condition: Condition, count: int, rng: torch.Generator) -> Float[Tensor, "B S C H W"]:
         """The same picture so many times."""
-        return self._drawn(condition).clamp(-1, 1)[:, None].expand(-1, count, -1, -1, -1)
+        return self.restored(self._drawn(condition))[:, None].expand(-1, count, -1, -1, -1)
 
     def _drawn(self, condition: Condition) -> Float[Tensor, "B C H W"]:
         b, device = len(condition.x), condition.x.device

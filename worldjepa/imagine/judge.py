@@ -16,7 +16,7 @@ from worldjepa.evaluate.sweep import pace
 from worldjepa.imagine.network import GROUPS
 from worldjepa.imagine.subject import Scenes
 
-STEPS, BATCH, RATE = 500, 64, 2e-3
+BATCH, RATE = 64, 2e-3
 AT_A_TIME = 256
 BLUR = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
 
@@ -81,7 +81,7 @@ class Judge(nn.Module):
         return said
 
 
-def educate(scenes: Scenes, factors: Mapping[str, Factor], seed: int, steps: int = STEPS) -> Judge:
+def educate(scenes: Scenes, factors: Mapping[str, Factor], seed: int, steps: int) -> Judge:
     """Train a judge on true pictures.
 
     Half of them are blurred and paler than they are, so that a decoder's blur alone does not mislead it.

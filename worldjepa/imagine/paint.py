@@ -99,7 +99,9 @@ def sheet(rows: Sequence[Sequence[Tile]]) -> Image.Image:
             if head:
                 pen.text((left, top), tile.caption, fill=INK)
             image.paste(Image.fromarray(tile.pixels), (left, top + head))
-            left += tile.pixels.shape[1] + GAP
+            right, bottom = left + tile.pixels.shape[1], top + head + tile.pixels.shape[0]
+            pen.rectangle((left - 1, top + head - 1, right, bottom), outline=HIDDEN)
+            left = right + GAP
         top += line + head + GAP
     return image
 

@@ -57,7 +57,8 @@ def ddim(
     noise: Float[Tensor, "B C H W"],
     predict: Callable[[Tensor, Tensor], Tensor],
     steps: int,
-    bound: float | None = None,
+    low: Tensor | None = None,
+    high: Tensor | None = None,
 ) -> Float[Tensor, "B C H W"]:
     """From noise to pictures in so many equal steps of time, without drawing anything.
 
@@ -65,7 +66,8 @@ def ddim(
         noise: where to begin.
         predict: says v of noisy pictures `[B, C, H, W]` at times `[B]`.
         steps: how many.
-        bound: at every step, keep the picture that is foreseen within plus and minus this.
+        low: at every step, keep the picture that is foreseen above this.
+        high: and below this.
     """
     x = noise
     times = torch.linspace(1, 0, steps + 1, device=noise.device)
@@ -73,8 +75,8 @@ def ddim(
         t, later = now.expand(len(x)), then.expand(len(x))
         v = predict(x, t)
         picture, rest = picture_of(x, v, t), noise_of(x, v, t)
-        if bound is not None:
-            picture = picture.clamp(-bound, bound)
+        if low is not None or high is not None:
+            picture = picture.clamp(low, high)
         a, s = shares(later)
         x = a * picture + s * rest
     return x

@@ -97,7 +97,7 @@ def teach(
     if min(lesson.steps, lesson.batch) < 1:
         raise UserError(f"steps and batch must be at least 1: steps={lesson.steps}, batch={lesson.batch}")
     rng = torch.Generator().manual_seed(seed)
-    decoder.network.fit(scenes.condition(of))
+    decoder.fit(scenes.picture, scenes.condition(of))
     decoder.to(device).train()
     kept = averaged(decoder)
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=lesson.lr, weight_decay=0.01, betas=(0.9, 0.99))
