@@ -158,7 +158,7 @@ class Films(Subject):
         return pasted
 
     def _line(self, take: Take, place: Place) -> list[Tile]:
-        steps = np.linspace(0, self.length - 1, min(SHOWN, self.length)).round().astype(int)
+        steps = np.linspace(0, self.length - 1, min(SHOWN, self.length)).round().astype(int).tolist()
         names = [f"{take.name}: frame {steps[0] + 1}", *(f"frame {step + 1}" for step in steps[1:])]
         return [Tile(name, _framed(take, place, step)) for name, step in zip(names, steps, strict=True)]
 
