@@ -16,8 +16,6 @@ from worldjepa.jepa import JEPA
 from worldjepa.masks import MultiBlock, Plane, block_size
 from worldjepa.types import Grid, Masks, Tokens
 
-SHARE_MOST = 0.5
-
 
 class Drawn(NamedTuple):
     """Tokens that are seen and tokens that are asked for, the latter a box, and its first row and column on the plane."""
@@ -62,8 +60,8 @@ class Block(Question):
 
     def __init__(self, grid: Grid, share: float, blocks: int) -> None:
         super().__init__(grid)
-        if not 0 < share <= SHARE_MOST:
-            raise UserError(f"block={share}: the share that is imagined must be above 0 and at most {SHARE_MOST}")
+        if not 0 < share <= 0.5:
+            raise UserError(f"block={share}: the share of the picture that is imagined must be above 0 and at most 0.5")
         self.extent, self.depth = block_size(self.plane, share, 1.0), self.plane.depth
         self.sampler = MultiBlock(blocks, (share, share), (1.0, 1.0), min_context=min(16, grid.size // 4))
 
