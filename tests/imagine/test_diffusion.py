@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from worldjepa.errors import UserError
-from worldjepa.imagine.decoders import Condition, Decoder, Denoiser, Diffusion, Regression
+from worldjepa.imagine.decoders import Condition, Decoder, Denoiser, Diffusion, Regression, guided
 from worldjepa.imagine.network import UNet
 from worldjepa.imagine.schedule import ddim, mix, noise_of, picture_of, shares
 from worldjepa.imagine.subject import Scenes
@@ -111,7 +111,7 @@ def test_guidance_leads_from_nothing_to_the_condition_and_beyond() -> None:
         (2.5, 7 + 2.5 * (told - 7), 2),
     ):
         network = Plain()
-        found = Diffusion(network, (1, 4, 4), guidance=guidance).v(noisy, t, condition)
+        found = guided(network, guidance, noisy, t, condition)
         torch.testing.assert_close(found, expected)
         assert len(network.kept) == calls
 

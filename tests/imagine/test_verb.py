@@ -154,3 +154,34 @@ def test_where_nothing_predicts_there_is_nothing_to_show(
     assert main(["imagine", *words]) == 2
     assert "brings no data with it" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_diffusers_is_asked_for_by_the_name_of_its_extra(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert imagine(run, tmp_path / "out", "decoder=diffusers") == 2
+    assert "pip install 'worldjepa[diffusion]'" in capsys.readouterr().err
+    assert imagine(run, tmp_path / "out", "decoder=diffuser") == 2
+    assert "did you mean 'diffusers'?" in capsys.readouterr().err
+
+
+def test_the_future_of_a_world_is_imagined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = tmp_path / "world"
+    words = [
+        *("modality=trajectory", "data.size=16", "data.episodes=8", "data.steps=6", "data.horizon=4", "arch.dim=8"),
+        *("arch.size=16", "arch.predictor.dim=8", "arch.predictor.depth=1", "run.batch_size=4", "run.steps=1"),
+        *("run.threads=1", "run.accelerator=cpu", "run.tensorboard=false", "probe.enabled=false", f"run.out={world}"),
+    ]
+    assert main(["train", *words]) == 0
+    out = tmp_path / "out"
+    assert imagine(world, out) == 0
+    entry = report(out)["factors"]["state"]
+    assert entry["scenes"] == 10
+    assert entry["radius"] == 0.06
+    assert set(entry["median_error"]) == {"truth", "samples", "regression", "batch mean"}
+    with Image.open(out / "imagined.png") as image:
+        assert image.size == (5 * 102 + 6, 2 * 4 * (96 + 14 + 6) + 6)  # seen, after 1, 2, 4, trail
+    capsys.readouterr()
+    assert imagine(world, out, f"inputs={out}") == 2
+    assert "inputs= are pictures, but this model sees (5, 2, 16, 16)" in capsys.readouterr().err

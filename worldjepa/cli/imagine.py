@@ -12,7 +12,7 @@ from worldjepa.errors import UserError, unknown
 
 HELP = """
 usage: worldjepa imagine checkpoint=PATH out=FOLDER [inputs=FILE,...] [data=OPTION] [data.KEY=VALUE] [run.KEY=VALUE]
-                         [steps=1000] [samples=4] [guidance=1] [rows=8] [count=256] [train_on=predicted] [seed=0] ...
+                         [steps=1600] [samples=4] [guidance=1] [rows=8] [count=256] [train_on=predicted] [seed=0] ...
 
 Trains a decoder from what the frozen predictor says back to pictures, and shows what it imagines: of pictures a block that it
 has not seen, of clips a block that lasts, or the last frames, of sounds a part of the spectrogram, of a world model the frames
@@ -22,7 +22,7 @@ decoder, which the next call with the same settings takes again.
   checkpoint=PATH    a run folder, a checkpoint, or released weights that hold a predictor
   out=FOLDER         where to write; it is made
   inputs=FILE,...    pictures to show, or a folder of them; by default some of those that were held out
-  steps=1000         steps that the decoder is trained, batch=32 at a time, on examples=4000 predictions
+  steps=1600         steps that the decoder is trained, batch=16 at a time, on examples=4000 predictions
   control=300        steps of the control, which draws the mean of what could be
   samples=4          imagined pictures of each prediction, drawn in denoise=25 steps
   guidance=1         how far samples follow the prediction: 0 not at all, above 1 more than it says
@@ -33,16 +33,18 @@ decoder, which the next call with the same settings takes again.
   future=0           frames at the end of a clip or a sound that are imagined; 0 imagines a block
   radius=0.06        how near a place must be to count as right, where the state of a world is known
   width=32           channels of the decoder's network
+  decoder=unet       or diffusers: network and schedule of that package (needs the extra worldjepa[diffusion])
   seed=0
   data=, data.KEY=, run.accelerator, run.threads   as for `worldjepa eval`
   arch=, heads=, which=, allow=   as for `worldjepa export`
 """
 
+DECODERS = ("unet", "diffusers")
 TRAIN_ON = ("predicted", "target")
 _OWN = (
     *OPENING,
     *("out", "inputs", "steps", "batch", "examples", "control", "samples", "denoise", "guidance", "rows", "count"),
-    *("train_on", "block", "blocks", "future", "radius", "width", "seed"),
+    *("train_on", "block", "blocks", "future", "radius", "width", "decoder", "seed"),
 )
 
 
@@ -59,6 +61,8 @@ def run(words: Sequence[str]) -> int:
     own, overrides = sort("imagine", arguments.words, _OWN, ("data", "run"), needed=("checkpoint", "out"))
     if own.get("train_on", "predicted") not in TRAIN_ON:
         raise unknown("train_on", own["train_on"], TRAIN_ON)
+    if own.get("decoder", "unet") not in DECODERS:
+        raise unknown("decoder", own["decoder"], DECODERS)
     checkpoint, out = place(own), Path(own["out"]).expanduser()
     if out.exists() and not out.is_dir():
         raise UserError(f"out={out} is a file: name a folder")
@@ -89,6 +93,7 @@ def run(words: Sequence[str]) -> int:
         future=natural(own, "future", default.future),
         radius=number(own, "radius", default.radius),
         width=whole(own, "width") or default.width,
+        decoder=own.get("decoder", default.decoder),
         seed=natural(own, "seed", default.seed),
     )
     return imagine(checkpoint, overrides, arguments.config_dirs, out, inputs, wanted, asked)

@@ -36,6 +36,7 @@ from worldjepa.imagine.paint import aside, write_sheet
 from worldjepa.imagine.rollouts import Rollouts
 from worldjepa.imagine.subject import Decode, Imaginable, Part, Scenes, Subject
 from worldjepa.imagine.teaching import Lesson, gather, teach
+from worldjepa.imagine.with_diffusers import check_diffusers
 from worldjepa.interop import load, runs
 from worldjepa.interop.saved import refuse
 from worldjepa.interop.sizes import Ask
@@ -65,8 +66,8 @@ LEARN, JUDGE, TEST, SHOW = 1, 2, 3, 4
 class Wanted:
     """What the words ask for."""
 
-    steps: int = 1000
-    batch: int = 32
+    steps: int = 1600
+    batch: int = 16
     examples: int = 4000
     control: int = 300
     samples: int = 4
@@ -80,6 +81,7 @@ class Wanted:
     future: int = 0
     radius: float = 0.06
     width: int = 32
+    decoder: str = "unet"
     seed: int = 0
 
 
@@ -108,6 +110,8 @@ def imagine(
     """
     if not math.isfinite(wanted.guidance) or not wanted.radius > 0:
         raise UserError(f"guidance must be a number and radius above 0: {wanted.guidance}, {wanted.radius}")
+    if wanted.decoder == "diffusers":
+        check_diffusers()
     allocator.keep_freed_memory()
     opened = open_model(path, overrides, config_dirs, asked)
     observations = opened.source.train()
@@ -230,7 +234,7 @@ def decoder_of(
         asking = bar.add_task("asking the predictor", total=len(indices))
         tell = partial(_advance, bar, asking)
         scenes, _ = gather(subject, observations, indices, wanted.seed + LEARN, opened.device, tell)
-        network = network_of(scenes, wanted.width)
+        network = network_of(scenes, wanted)
         with torch.random.fork_rng([]):
             torch.manual_seed(wanted.seed)
             pair = saved.built(network, list(scenes.picture.shape[1:]), wanted.denoise, wanted.guidance)
@@ -248,7 +252,7 @@ def decoder_of(
 
 def key_of(subject: Subject, opened: Opened, observations: Observations, wanted: Wanted) -> dict[str, Any]:
     """All that decides the decoder's weights."""
-    lesson = ("steps", "batch", "examples", "control", "train_on", "width", "seed")
+    lesson = ("steps", "batch", "examples", "control", "train_on", "width", "decoder", "seed")
     return {
         "version": saved.VERSION,
         "weights": weights_hash(opened.model),
@@ -259,12 +263,13 @@ def key_of(subject: Subject, opened: Opened, observations: Observations, wanted:
     }
 
 
-def network_of(scenes: Scenes, width: int) -> dict[str, Any]:
-    """The sizes of the decoder's network: the larger the picture, the more pixels are taken together."""
+def network_of(scenes: Scenes, wanted: Wanted) -> dict[str, Any]:
+    """The kind and the sizes of the decoder's network: of larger pictures, ours takes pixels together."""
     _, channels, *side = scenes.picture.shape
     patch = 2 if max(side) >= 32 and not any(extent % 2 for extent in side) else 1
-    tokens, where = list(scenes.predicted.shape[1:]), scenes.where.shape[1]
-    return {"channels": channels, "tokens": tokens, "where": where, "width": width, "patch": patch}
+    sizes = {"channels": channels, "tokens": list(scenes.predicted.shape[1:]), "where": scenes.where.shape[1]}
+    sizes |= {"kind": wanted.decoder, "width": wanted.width}
+    return sizes | ({"patch": patch} if wanted.decoder == "unet" else {})
 
 
 def draw(subject: Subject, pair: Pair, shown: Shown, device: torch.device, out: Path, wanted: Wanted) -> Sequence[str]:
@@ -312,7 +317,7 @@ def known_of(subject: Subject, opened: Opened, wanted: Wanted) -> tuple[Known, K
         world = opened.source.environment() if isinstance(opened.source, Simulated) else None
         if not isinstance(world, GoalEnvironment) or subject.repeat > 1:
             return None
-        sizes = (JUDGED, wanted.count)
+        sizes = (JUDGED // 2, wanted.count)  # windows cost more than pictures
         seeds = [seeds_of(ELSEWHERE + number, range(size)) for number, size in enumerate(sizes)]
         learned, test = (wandered(subject, world, some, wanted.seed, opened.device) for some in seeds)
         return learned, test

@@ -143,17 +143,8 @@ class Diffusion(Decoder):
         noise = torch.randn(b * count, *self.shape, generator=rng).to(condition.x.device)
         asked = condition.repeat(count)
         low, high = ((bound - self.mean) / self.std for bound in (-1.0, 1.0))
-        drawn = ddim(noise, lambda x, t: self.v(x, t, asked), self.steps, low, high)
+        drawn = ddim(noise, lambda x, t: guided(self.network, self.guidance, x, t, asked), self.steps, low, high)
         return self.restored(drawn).view(b, count, *self.shape)
-
-    def v(self, noisy: Float[Tensor, "B C H W"], t: Float[Tensor, " B"], condition: Condition) -> Tensor:
-        """What the network says under guidance; what does not count is not asked for."""
-        nobody = torch.zeros(len(noisy), dtype=torch.bool, device=noisy.device)
-        told: Tensor = noisy if self.guidance == 0 else self.network(noisy, t, condition)
-        if self.guidance == 1:
-            return told
-        without: Tensor = self.network(noisy, t, condition, nobody)
-        return without if self.guidance == 0 else without + self.guidance * (told - without)
 
 
 @final
@@ -184,3 +175,14 @@ class Regression(Decoder):
 def averaged(decoder: Decoder) -> Decoder:
     """A copy of a decoder that will follow it as a moving average."""
     return copy.deepcopy(decoder).requires_grad_(False).eval()
+
+
+def guided(
+    network: Denoiser, guidance: float, noisy: Float[Tensor, "B C H W"], t: Float[Tensor, " B"], condition: Condition
+) -> Float[Tensor, "B C H W"]:
+    """What a network says under guidance, see `Diffusion`; what does not count is not asked for."""
+    told: Tensor = noisy if guidance == 0 else network(noisy, t, condition)
+    if guidance == 1:
+        return told
+    without: Tensor = network(noisy, t, condition, torch.zeros(len(noisy), dtype=torch.bool, device=noisy.device))
+    return without if guidance == 0 else without + guidance * (told - without)

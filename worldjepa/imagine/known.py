@@ -15,7 +15,7 @@ from worldjepa.errors import UserError
 from worldjepa.imagine.judge import Factor
 from worldjepa.imagine.rollouts import Rollouts
 from worldjepa.imagine.subject import Scenes, Subject
-from worldjepa.imagine.teaching import gather
+from worldjepa.imagine.teaching import AT_A_TIME, gather
 from worldjepa.types import Tokens
 from worldjepa.world.behaviour import Wander
 from worldjepa.world.environment import GoalEnvironment
@@ -70,12 +70,14 @@ def wandered(
     states = torch.from_numpy(np.stack(told)).float()  # [B, T, S]
     acts = torch.from_numpy(np.stack([episode.actions for episode in episodes])).float()
     acting = torch.cat([acts, states[:, :-1]], -1) if subject.world.states else acts
-    pos = torch.zeros(len(obs), steps, 3)
-    pos[..., 0] = torch.arange(steps)
-    scenes = subject.scenes(
-        obs.to(device), Tokens(acting.to(device), pos.to(device)), torch.Generator().manual_seed(seed)
-    )
-    scenes = Scenes(*(part.cpu() for part in scenes))
+    rng, parts = torch.Generator().manual_seed(seed), []
+    for start in range(0, len(obs), AT_A_TIME):
+        some = slice(start, start + AT_A_TIME)
+        pos = torch.zeros(len(obs[some]), steps, 3)
+        pos[..., 0] = torch.arange(steps)
+        cond = Tokens(acting[some].to(device), pos.to(device))
+        parts.append(subject.scenes(obs[some].to(device), cond, rng))
+    scenes = Scenes(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
     rows = torch.arange(len(obs))
     return Known(scenes, {"state": Factor(states[rows, subject.frame(scenes.where)], 0)})
 

@@ -11,23 +11,41 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from worldjepa.errors import Unsaved, UserError
+from worldjepa.errors import Unsaved, UserError, unknown
 from worldjepa.imagine.decoders import Diffusion, Regression
 from worldjepa.imagine.measure import Pair
 from worldjepa.imagine.network import UNet
+from worldjepa.imagine.with_diffusers import Attending, Diffusers
 from worldjepa.train.folder import write_json
 
 WEIGHTS, FACTS = "decoder.safetensors", "decoder.json"
 VERSION = 1
 """Part of the key: raise it whenever a change makes decoders of the same key differ."""
 MOST_JSON = 1 << 20
+KINDS = ("unet", "diffusers")
+"""Whose network and schedule: ours, or those of the package diffusers."""
 
 
 def built(network: dict[str, Any], shape: list[int], steps: int, guidance: float) -> Pair:
-    """A decoder and its control with random weights from the global generator."""
+    """A decoder and its control with random weights from the global generator.
+
+    Args:
+        network: what its constructor takes; beside it `kind`, see `KINDS`.
+        shape: of a picture.
+        steps: of sampling.
+        guidance: of sampling.
+
+    Raises:
+        UserError: there is no such kind, or its package is not installed.
+    """
+    sizes = dict(network)
+    kind = sizes.pop("kind")
+    if kind == "unet":
+        return Pair(Diffusion(UNet(**sizes), shape, steps=steps, guidance=guidance), Regression(UNet(**sizes), shape))
+    if kind != "diffusers":
+        raise unknown("decoder", str(kind), KINDS)
     return Pair(
-        Diffusion(UNet(**network), shape, steps=steps, guidance=guidance),
-        Regression(UNet(**network), shape),
+        Diffusers(Attending(**sizes), shape, steps=steps, guidance=guidance), Regression(Attending(**sizes), shape)
     )
 
 

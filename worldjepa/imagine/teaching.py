@@ -23,8 +23,8 @@ AT_A_TIME = 64
 class Lesson(NamedTuple):
     """How long a decoder is trained, and how; AdamW, up a line and down half a cosine."""
 
-    steps: int = 1000
-    batch: int = 32
+    steps: int = 1600
+    batch: int = 16
     lr: float = 2e-3
     warmup: float = 0.05
     """Share of the steps."""
