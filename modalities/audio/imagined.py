@@ -26,13 +26,17 @@ from worldjepa.types import Tokens
 MOST_CELLS = 64
 """Parts with a longer side are decoded at a smaller scale."""
 SPAN = 3.0
-"""Deviations from the mean that are drawn, up and down."""
+"""Deviations from the mean that are decoded, up and down."""
+SHADES = 2.0
+"""Those that have shades of their own."""
 LOUD = (20, 30, 90)
 """Colour of what is loud; what is soft is as white as paper."""
 LEFT, BELOW = 28, 14
 """Room for the axes."""
-PITCHES = (100, 200, 500, 1000, 2000, 5000, 10_000)
-"""Hertz that are marked, where bands reach them."""
+PITCHES = (10_000, 5000, 2000, 1000, 500, 200, 100)
+"""Hertz that are marked, where bands reach them and there is room."""
+LINE = 10
+"""Height of a mark's name."""
 
 
 class Version(NamedTuple):
@@ -178,7 +182,7 @@ class Spectrograms(Subject):
 
     def _drawn(self, version: Version, place: Place) -> UInt8[ndarray, "h w 3"]:
         """Time to the right, pitch upwards."""
-        share = ((version.values + 1) / 2)[..., None]
+        share = ((version.values * (SPAN / SHADES) + 1) / 2).clamp(0, 1)[..., None]
         rgb = torch.tensor(PAPER) * (1 - share) + torch.tensor(LOUD) * share
         rgb[version.hidden] = torch.tensor(HIDDEN).float()
         return self._outlined(rgb.round().byte().numpy(), place)
@@ -208,13 +212,14 @@ class Spectrograms(Subject):
     def _axes(self, pixels: UInt8[ndarray, "h w 3"]) -> UInt8[ndarray, "H W 3"]:
         """The same with hertz on the left and seconds below."""
         image = Image.fromarray(self._margin(pixels, LEFT))
-        pen, height, edges = ImageDraw.Draw(image), pixels.shape[0], self.front_end.edges()
+        pen, height, edges, last = ImageDraw.Draw(image), pixels.shape[0], self.front_end.edges(), -LINE
         for hertz in PITCHES:
-            if edges[0] <= hertz <= edges[-1]:
-                share = float(np.interp(hertz, edges.numpy(), np.linspace(0, 1, len(edges))))
-                at = round(height * (1 - share))
+            share = float(np.interp(hertz, edges.numpy(), np.linspace(0, 1, len(edges))))
+            at = round(height * (1 - share))
+            if edges[0] <= hertz <= edges[-1] and last + LINE <= at <= height - LINE // 2:
                 pen.line((LEFT - 3, at, LEFT - 1, at), fill=INK)
                 pen.text((LEFT - 5, at), f"{hertz // 1000}k" if hertz >= 1000 else str(hertz), fill=INK, anchor="rm")
+                last = at
         seconds = self.question.grid.t * self.tokenizer.patch[0] * self.front_end.hop / self.front_end.rate
         pen.text((LEFT, height + 1), "0 s", fill=INK)
         pen.text((image.width - 1, height + 1), f"{seconds:.1f} s", fill=INK, anchor="ra")
