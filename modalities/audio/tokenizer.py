@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from modalities.audio.frontend import front_end as named
 from worldjepa.errors import UserError
+from worldjepa.imagine.subject import Imaginable, Part, Subject
 from worldjepa.interfaces import Tokenizer
+from worldjepa.jepa import JEPA
 from worldjepa.types import Grid, Tokens
 
 
-class Patches(Tokenizer):
+class Patches(Tokenizer, Imaginable):
     """Linear projection of patches of a normalised log-mel spectrogram that do not overlap (AST, arXiv 2104.01778).
 
     Takes spectrograms `[B, 1, T, F]` as the data sets here make them, or waveforms `[B, S]` at the front end's rate, so that a
@@ -106,6 +108,16 @@ class Patches(Tokenizer):
                 f"{frames - rest} and {frames - rest + high}"
             )
         return Grid(cells, self.front_end.bins // wide, 1)
+
+    def subject(self, model: JEPA, shape: Sequence[int], part: Part) -> Subject:
+        """A part of a spectrogram.
+
+        Raises:
+            UserError: the part does not fit.
+        """
+        from modalities.audio.imagined import Spectrograms
+
+        return Spectrograms(model, self, shape, part)
 
     def _normalised(self, obs: Float[Tensor, "B ..."], grid: Grid) -> Float[Tensor, "B 1 T F"]:
         spectrograms = self._spectrograms(obs)[:, :, : grid.t * self.patch[0]]

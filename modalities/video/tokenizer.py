@@ -9,7 +9,9 @@ from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 from worldjepa.errors import UserError
+from worldjepa.imagine.subject import Imaginable, Part, Subject
 from worldjepa.interfaces import Tokenizer
+from worldjepa.jepa import JEPA
 from worldjepa.types import Grid, Tokens
 
 STATISTICS = {
@@ -19,7 +21,7 @@ STATISTICS = {
 """Mean and standard deviation of ImageNet in [0, 1], for grey and for RGB: what V-JEPA normalises frames with."""
 
 
-class Tubelets(Tokenizer):
+class Tubelets(Tokenizer, Imaginable):
     """Linear projection of tubelets that do not overlap (ViViT, arXiv 2103.15691; V-JEPA).
 
     An image is a clip of one frame: it is repeated until it fills one tubelet, so that one encoder can learn from both.
@@ -101,6 +103,21 @@ class Tubelets(Tokenizer):
         still = not times or times[0] == 1
         t = 1 if still else _cells("number of frames", times[0], self.frames, "tubelets")
         return Grid(t, _cells("height", height, self.patch, "patches"), _cells("width", width, self.patch, "patches"))
+
+    def subject(self, model: JEPA, shape: Sequence[int], part: Part) -> Subject:
+        """A part of a clip; of an image, a block.
+
+        Raises:
+            UserError: the part does not fit.
+        """
+        from modalities.video.imagined import Films
+        from worldjepa.imagine.blocks import Blocks
+
+        if len(shape) != 3:
+            return Films(model, shape, part)
+        if part.future:
+            raise UserError(f"future={part.future}: an image has no end that could be imagined")
+        return Blocks(model, shape, part.block, part.blocks)
 
     def _clips(self, obs: Num[Tensor, "B C T H W"] | Num[Tensor, "B C H W"]) -> Float[Tensor, "B C frames H W"]:
         """Normalised; an image is repeated until it fills a tubelet."""

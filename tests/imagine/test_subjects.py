@@ -58,7 +58,7 @@ def test_a_block_holds_the_tokens_and_the_pixels_of_its_place() -> None:
     scenes = subject.scenes(obs, None, rng(1))
     assert scenes.predicted.shape == scenes.true.shape == (5, 12, 4, 4)
     answers = torch.nn.functional.layer_norm(model.target.released(model.encoder)(obs).x, (12,)).unflatten(1, (8, 8))
-    (masks,) = subject.sampler(Grid(1, 8, 8), 5, rng(1))
+    (masks,) = subject.question.sampler(Grid(1, 8, 8), 5, rng(1))
     for row in range(5):
         top, left, height, width = (round(8 * float(share)) for share in scenes.where[row])
         assert (height, width) == (4, 4)

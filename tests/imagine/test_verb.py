@@ -129,6 +129,7 @@ def test_targets_can_be_decoded_and_ones_own_pictures_shown(run: Path, tmp_path:
         (["inputs=nowhere.png"], "nowhere.png"),
         (["block=0.9"], "block=0.9: the share of the picture"),
         (["blocks=60"], "masks do not fit"),
+        (["future=4"], "future=4: observations of the shape (1, 32, 32) have no end"),
         (["width=9"], "width must be a multiple of 8"),
         (["masks=random"], "key 'masks' is not one of imagine's"),
     ],

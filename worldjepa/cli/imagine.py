@@ -15,8 +15,9 @@ usage: worldjepa imagine checkpoint=PATH out=FOLDER [inputs=FILE,...] [data=OPTI
                          [steps=1600] [samples=4] [guidance=1] [rows=8] [count=256] [train_on=predicted] [seed=0] ...
 
 Trains a decoder from what the frozen predictor says back to pictures, and shows what it imagines: of pictures a block that it
-has not seen, of a world model the frames that follow. Writes imagined.png, measure.json and the decoder, which the next call
-with the same settings takes again.
+has not seen, of clips a block that lasts, or the last frames, of sounds a part of the spectrogram, of a world model the frames
+that follow. Writes imagined.png, of clips also imagined.gif and imagined.mp4, of sounds also wav files; measure.json; and the
+decoder, which the next call with the same settings takes again.
 
   checkpoint=PATH    a run folder, a checkpoint, or released weights that hold a predictor
   out=FOLDER         where to write; it is made
@@ -29,6 +30,7 @@ with the same settings takes again.
   count=256          scenes that are measured; 0 measures nothing
   train_on=predicted train the decoder on predictions, or on the target encoder's representations: target
   block=0.2          share of a picture that is imagined; blocks=2 of them are hidden, the first is drawn
+  future=0           frames at the end of a clip or a sound that are imagined; 0 imagines a block
   radius=0.06        how near a place must be to count as right, where the state of a world is known
   width=32           channels of the decoder's network
   decoder=unet       or diffusers: network and schedule of that package (needs the extra worldjepa[diffusion])
@@ -42,7 +44,7 @@ TRAIN_ON = ("predicted", "target")
 _OWN = (
     *OPENING,
     *("out", "inputs", "steps", "batch", "examples", "control", "samples", "denoise", "guidance", "rows", "count"),
-    *("train_on", "block", "blocks", "radius", "width", "decoder", "seed"),
+    *("train_on", "block", "blocks", "future", "radius", "width", "decoder", "seed"),
 )
 
 
@@ -88,6 +90,7 @@ def run(words: Sequence[str]) -> int:
         train_on=own.get("train_on", default.train_on),
         block=number(own, "block", default.block),
         blocks=whole(own, "blocks") or default.blocks,
+        future=natural(own, "future", default.future),
         radius=number(own, "radius", default.radius),
         width=whole(own, "width") or default.width,
         decoder=own.get("decoder", default.decoder),

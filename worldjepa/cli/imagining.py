@@ -32,9 +32,9 @@ from worldjepa.imagine.inputs import read_inputs
 from worldjepa.imagine.judge import educate
 from worldjepa.imagine.known import Known, cycled, labelled, spread_over, wandered
 from worldjepa.imagine.measure import ROWS, Pair, decode, judged, pictures, spread
-from worldjepa.imagine.paint import write_sheet
+from worldjepa.imagine.paint import aside, write_sheet
 from worldjepa.imagine.rollouts import Rollouts
-from worldjepa.imagine.subject import Scenes, Subject
+from worldjepa.imagine.subject import Decode, Imaginable, Part, Scenes, Subject
 from worldjepa.imagine.teaching import Lesson, gather, teach
 from worldjepa.imagine.with_diffusers import check_diffusers
 from worldjepa.interop import load, runs
@@ -78,6 +78,7 @@ class Wanted:
     train_on: str = "predicted"
     block: float = 0.2
     blocks: int = 2
+    future: int = 0
     radius: float = 0.06
     width: int = 32
     decoder: str = "unet"
@@ -115,12 +116,14 @@ def imagine(
     opened = open_model(path, overrides, config_dirs, asked)
     observations = opened.source.train()
     subject = subject_of(opened.model, observations.shape, wanted)
+    if inputs and not isinstance(subject, Blocks):
+        raise UserError(f"inputs= are pictures, but this model sees {observations.shape}")
     shown = shown_of(opened, observations, inputs, wanted)
     make_folder(out)
     console = screen_console()
     pair = decoder_of(subject, opened, observations, out, wanted, console)
-    draw(subject, pair, shown, opened.device, out, wanted)
-    console.print(f"{out / 'imagined.png'} shows {len(shown.obs)} observations")
+    for line in draw(subject, pair, shown, opened.device, out, wanted):
+        console.print(line)
     found = measured(subject, pair, opened, wanted, console) if wanted.count else None
     if found is not None:
         write_json(out / "measure.json", {"checkpoint": str(path), "settings": asdict(wanted), **found})
@@ -180,6 +183,14 @@ def subject_of(model: JEPA, shape: Sequence[int], wanted: Wanted) -> Subject:
     """
     if isinstance(model.predictor, Dynamics):
         return Rollouts(WorldModel(model.target.released(model.encoder), model.predictor).eval(), shape)
+    part = Part(wanted.block, wanted.blocks, wanted.future)
+    for module in model.encoder.modules():
+        if isinstance(module, Imaginable):
+            return module.subject(model, shape, part)
+    if part.future:
+        raise UserError(
+            f"future={part.future}: observations of the shape {tuple(shape)} have no end that could be imagined"
+        )
     return Blocks(model, shape, wanted.block, wanted.blocks)
 
 
@@ -197,8 +208,6 @@ def shown_of(opened: Opened, observations: Observations, inputs: Sequence[Path],
         UserError: they cannot be read.
     """
     if inputs:
-        if len(observations.shape) != 3:
-            raise UserError(f"inputs= are pictures, but this model sees {observations.shape}")
         return Shown(read_inputs(inputs, observations.shape)[: wanted.rows], None)
     if isinstance(opened.model.predictor, Dynamics):
         held_out = observations
@@ -263,16 +272,25 @@ def network_of(scenes: Scenes, wanted: Wanted) -> dict[str, Any]:
     return sizes | ({"patch": patch} if wanted.decoder == "unet" else {})
 
 
-def draw(subject: Subject, pair: Pair, shown: Shown, device: torch.device, out: Path, wanted: Wanted) -> None:
-    """Write the sheet.
+def draw(subject: Subject, pair: Pair, shown: Shown, device: torch.device, out: Path, wanted: Wanted) -> Sequence[str]:
+    """Write the sheet and what a modality shows besides; returns what there is to say of it.
 
     Raises:
         Unsaved: the disk does not take it.
     """
-    rng = torch.Generator().manual_seed(wanted.seed + SHOW)
+    obs = shown.obs.to(device)
     cond = None if shown.cond is None else Tokens(*(part.to(device) for part in shown.cond))
-    drawn = partial(decode, pair, count=wanted.samples, rng=rng, device=device)
-    write_sheet(out / "imagined.png", subject.rows(shown.obs.to(device), cond, rng, drawn))
+
+    def seeded() -> tuple[torch.Generator, Decode]:
+        rng = torch.Generator().manual_seed(wanted.seed + SHOW)
+        return rng, partial(decode, pair, count=wanted.samples, rng=rng, device=device)
+
+    write_sheet(out / "imagined.png", subject.rows(obs, cond, *seeded()))
+    besides = subject.besides(obs, cond, *seeded())
+    for name, write in besides.files.items():
+        aside(out / name, write)
+    more = f", beside {len(besides.files)} more file(s)" if besides.files else ""
+    return [f"{out / 'imagined.png'} shows {len(obs)} observations{more}", *besides.notices]
 
 
 def measured(subject: Subject, pair: Pair, opened: Opened, wanted: Wanted, console: Console) -> dict[str, Any] | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 from PIL import Image, ImageDraw
@@ -27,6 +28,17 @@ SIDE, GAP, HEAD = 96, 6, 14
 def scaled(pixels: Tensor) -> Float[Tensor, "*b"]:
     """uint8 as numbers from -1 to 1."""
     return pixels.float() / 127.5 - 1
+
+
+def shrunk(picture: Float[Tensor, "B C H W"], most: int) -> Float[Tensor, "B C h w"]:
+    """Pictures with a side above `most` at a whole fraction of their scale."""
+    times = -(-max(picture.shape[2:]) // most)
+    return picture if times == 1 else F.avg_pool2d(picture, times, ceil_mode=True)
+
+
+def grown(picture: Float[Tensor, "B C h w"], size: tuple[int, int]) -> Float[Tensor, "B C H W"]:
+    """Shrunk pictures at their old size."""
+    return picture if tuple(picture.shape[2:]) == size else F.interpolate(picture, size=size, mode="bilinear")
 
 
 def colours(picture: Float[Tensor, "B C H W"]) -> UInt8[ndarray, "B H W 3"]:
@@ -99,14 +111,26 @@ def _told(rows: Sequence[Sequence[Tile]], index: int) -> bool:
 
 
 def write_sheet(path: Path, rows: Sequence[Sequence[Tile]]) -> None:
-    """The sheet as PNG, never seen half-written.
+    """The sheet as PNG.
 
     Raises:
         Unsaved: the disk does not take it.
     """
-    aside = path.with_name(f".{path.name}.part")
+    image = sheet(rows).quantize(256, dither=Image.Dither.NONE)
+    aside(path, lambda part: image.save(part, "PNG", optimize=True))
+
+
+def aside(path: Path, write: Callable[[Path], object]) -> None:
+    """Let a file be written beside its place and move it there, so that it is never seen half-written.
+
+    Raises:
+        Unsaved: the disk does not take it.
+    """
+    part = path.with_name(f".part-{path.name}")
     try:
-        sheet(rows).quantize(256, dither=Image.Dither.NONE).save(aside, "PNG", optimize=True)
-        aside.replace(path)
+        path.parent.mkdir(exist_ok=True)
+        write(part)
+        part.replace(path)
     except OSError as error:
+        part.unlink(missing_ok=True)
         raise Unsaved(f"{path} could not be written: {error.strerror or error}") from error

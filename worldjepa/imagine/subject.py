@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -63,6 +64,15 @@ class Tile(NamedTuple):
     pixels: UInt8[ndarray, "height width 3"]
 
 
+class Besides(NamedTuple):
+    """What is written beside the sheet."""
+
+    files: Mapping[str, Callable[[Path], object]]
+    """By their paths below the folder, what writes each of them."""
+    notices: Sequence[str] = ()
+    """What cannot be written, and why: a line each."""
+
+
 class Subject(ABC):
     """What of a modality is decoded, and how it is shown.
 
@@ -77,9 +87,39 @@ class Subject(ABC):
     def rows(self, obs: Tensor, cond: Tokens | None, rng: torch.Generator, decode: Decode) -> list[list[Tile]]:
         """Rows of pictures that show what is imagined of a batch beside what there is, of one or more rows an observation."""
 
+    def besides(self, obs: Tensor, cond: Tokens | None, rng: torch.Generator, decode: Decode) -> Besides:
+        """What else there is to see or to hear of the same batch, given a generator in the same state: by default nothing."""
+        return Besides({})
+
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """What decides its scenes besides model and data, as plain values."""
+
+
+class Part(NamedTuple):
+    """What of an observation is hidden and imagined: a block of it, or its end."""
+
+    block: float = 0.2
+    """Share of the plane that a block covers."""
+    blocks: int = 2
+    """Blocks that are hidden; the first is imagined."""
+    future: int = 0
+    """Frames at the end that are imagined in place of a block."""
+
+
+class Imaginable(ABC):
+    """A tokenizer that knows how what it cuts into tokens is imagined and shown: the seam that a modality plugs into.
+
+    What is needed for that alone is imported in the method.
+    """
+
+    @abstractmethod
+    def subject(self, model: JEPA, shape: Sequence[int], part: Part) -> Subject:
+        """The subject for a model that holds this tokenizer and observations of this shape.
+
+        Raises:
+            UserError: such observations, or this part of them, cannot be shown.
+        """
 
 
 class Asked(NamedTuple):
