@@ -75,7 +75,7 @@ def _no_verb(word: str, rest: Sequence[str]) -> UserError:
 
 
 def _usage() -> str:
-    verbs = "\n".join(f"  {verb:<10}{what}" for verb, what in VERBS.items())
+    verbs = "\n".join(f"  {verb:<11}{what}" for verb, what in VERBS.items())
     return (
         "worldjepa: joint-embedding predictive world models\n\n"
         f"usage: worldjepa VERB [key=value ...]\n\n{verbs}\n\n"
