@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import final
 
@@ -17,6 +18,9 @@ from worldjepa.nn.init import Scheme, initialise
 from worldjepa.nn.positions import AXES, check_axes
 from worldjepa.types import Grid, Tokens
 
+GROUPS = 8
+"""Of features that are normalised together, where the width divides into so many."""
+
 
 @final
 class ConvNet(Encoder):
@@ -30,7 +34,8 @@ class ConvNet(Encoder):
         dim: width on the tokenizer's lattice. On each further one it is twice as much, up to D.
         depth: residual blocks on each lattice; from one to the next, it is halved along the `axes`.
         axes: the axes of the lattice that convolutions go along.
-        init: see `worldjepa.nn.init.initialise`.
+
+    Weights begin as PyTorch draws them.
 
     Raises:
         UserError: a number is out of its range.
@@ -38,9 +43,7 @@ class ConvNet(Encoder):
     Source: residual blocks that begin with a norm (arXiv 1603.05027); holes as in SparK (arXiv 2301.03580).
     """
 
-    def __init__(
-        self, tokenizer: Tokenizer, dim: int, depth: Sequence[int] = (1, 2), axes: str = "wh", init: Scheme = "xavier"
-    ) -> None:
+    def __init__(self, tokenizer: Tokenizer, dim: int, depth: Sequence[int] = (1, 2), axes: str = "wh") -> None:
         super().__init__()
         if dim < 1 or not depth or min(depth) < 0 or depth[-1] < 1:
             raise UserError(
@@ -60,7 +63,6 @@ class ConvNet(Encoder):
             for block in range(max(count, bool(lattice)))
         )
         self.norm = nn.LayerNorm(self.dim)
-        initialise(self, init)
 
     def grid(self, obs_shape: Sequence[int]) -> Grid:
         """The last lattice.
@@ -129,15 +131,16 @@ class ResidualBlock(nn.Module):
 
 @final
 class SetNorm(nn.Module):
-    """Mean 0 and deviation 1 over all features of all places that are seen together, then a scale and a shift of each feature.
+    """Mean 0 and deviation 1 over a group of features at all places that are seen, then a scale and a shift of each feature.
 
     A norm of each place by itself would make a flat ground as loud as an edge.
 
-    Source: group normalisation (arXiv 1803.08494) with one group.
+    Source: group normalisation (arXiv 1803.08494).
     """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
+        self.groups = math.gcd(dim, GROUPS)
         self.weight, self.bias = nn.Parameter(torch.ones(dim)), nn.Parameter(torch.zeros(dim))
 
     def forward(
@@ -145,12 +148,14 @@ class SetNorm(nn.Module):
     ) -> Float[Tensor, "R t h w D"]:
         """The features, normalised."""
         if seen is None:
-            return F.layer_norm(x, x.shape[1:], eps=NORM_EPS) * self.weight + self.bias
-        counted = holed(torch.ones_like(x[..., :1]), seen)
-        share = counted / (counted.sum((1, 2, 3), keepdim=True) * x.shape[-1])
-        mean = (x * share).sum((1, 2, 3, 4), keepdim=True)
-        variance = ((x - mean).square() * share).sum((1, 2, 3, 4), keepdim=True)
-        return (x - mean) * (variance + NORM_EPS).rsqrt() * self.weight + self.bias
+            return F.group_norm(x.movedim(-1, 1), self.groups, self.weight, self.bias, NORM_EPS).movedim(1, -1)
+        counted = holed(torch.ones_like(x[..., :1]), seen)[..., None]  # [R, t, h, w, 1, 1]
+        grouped = x.unflatten(-1, (self.groups, -1))  # [R, t, h, w, G, D / G]
+        share = counted / (counted.sum((1, 2, 3), keepdim=True) * grouped.shape[-1])
+        mean = (grouped * share).sum((1, 2, 3, 5), keepdim=True)
+        variance = ((grouped - mean).square() * share).sum((1, 2, 3, 5), keepdim=True)
+        normed = ((grouped - mean) * (variance + NORM_EPS).rsqrt()).flatten(-2)
+        return normed * self.weight + self.bias
 
 
 def along(layer: nn.Module, x: Float[Tensor, "R t h w D"]) -> Float[Tensor, "R rt rh rw E"]:

@@ -377,7 +377,7 @@ CASES: dict[type, list[Case]] = {
     ],
     ConvNet: [
         Case(lambda _: ConvNet(Patches(2, 8), 8, (1, 1)), {"obs": bytes_like(2, 3, 16, 12)}),
-        Case(lambda _: ConvNet(Patches(4, 8), 8, (2,), init="normal"), {"obs": torch.randn(2, 3, 8, 16)}),
+        Case(lambda _: ConvNet(Patches(4, 8), 8, (2,)), {"obs": torch.randn(2, 3, 8, 16)}),
         Case(
             lambda _: ConvNet(Tubelets(4, 8), 8, (0, 1), axes="thw"),
             {"obs": bytes_like(2, 3, 8, 16, 16), "compiled": False},

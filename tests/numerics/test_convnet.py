@@ -13,7 +13,7 @@ from worldjepa.errors import UserError
 from worldjepa.types import Tokens
 
 
-def made(depth: tuple[int, ...] = (1, 2), dim: int = 8) -> ConvNet:
+def made(depth: tuple[int, ...] = (1, 2), dim: int = 16) -> ConvNet:
     torch.manual_seed(0)
     encoder = ConvNet(Patches(2, dim), dim, depth)
     for parameter in encoder.parameters():  # biases too, which would fill holes
@@ -28,8 +28,14 @@ def plain(encoder: ConvNet, obs: Tensor, seen: Tensor) -> Tensor:
         there = F.interpolate(seen, size=x.shape[2:])[:, 0].bool()
         rows = []
         for one, places in zip(x, there, strict=True):
-            together = one[:, places]
-            scaled = (one - together.mean()) / (together.var(correction=0) + 1e-6).sqrt()
+            groups = one.split(len(one) // 8)
+            together = [group[:, places] for group in groups]
+            scaled = torch.cat(
+                [
+                    (group - some.mean()) / (some.var(correction=0) + 1e-6).sqrt()
+                    for group, some in zip(groups, together, strict=True)
+                ]
+            )
             rows.append(scaled * norm.weight[:, None, None] + norm.bias[:, None, None])
         return torch.stack(rows)
 
@@ -75,7 +81,7 @@ def test_each_lattice_has_a_layer_that_makes_it() -> None:
     assert len(made((0, 3)).blocks) == 3
     assert len(made((2, 0, 1)).blocks) == 4, "a lattice in between is passed in one block at least"
     assert made((0, 0, 2)).grid((3, 16, 16)) == (1, 2, 2)
-    assert made((0, 0, 2)).dim == 4 * 8
+    assert made((0, 0, 2)).dim == 4 * 16
     stages = made().stages()
     assert len(stages) == 1 + 3 + 1
 
