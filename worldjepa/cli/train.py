@@ -9,6 +9,7 @@ from worldjepa.cli.arguments import parse
 
 if TYPE_CHECKING:
     from worldjepa.jepa import JEPA
+    from worldjepa.visual.depiction import Depiction
 
 HELP = """
 usage: worldjepa train [key=value ...] [--config-dir DIR ...] [--cfg job [--resolve]]
@@ -50,7 +51,12 @@ def run(words: Sequence[str]) -> int:
     run_settings, optim, probe = settings(composed.config)
     from worldjepa.train.run import train
 
-    return train(composed.config, run_settings, optim, probe, composed.overrides, composed.notes, _weights)
+    def depict() -> Depiction:
+        from worldjepa.cli.depicting import depiction_of
+
+        return depiction_of(composed.config, arguments.config_dirs)
+
+    return train(composed.config, run_settings, optim, probe, composed.overrides, composed.notes, _weights, depict)
 
 
 def _weights(path: str, model: JEPA) -> list[str]:

@@ -22,7 +22,7 @@ from worldjepa.evaluate.judge import Judge
 from worldjepa.interfaces import MaskSampler
 from worldjepa.jepa import JEPA, per_view
 from worldjepa.nn.blocks import Block, Transformer
-from worldjepa.train import allocator, checkpoint, ending, exits, folder, identity, logs, replay, signals
+from worldjepa.train import allocator, checkpoint, ending, exits, folder, identity, logs, pictures, replay, signals
 from worldjepa.train.build import build_model, build_sampler, build_source
 from worldjepa.train.feed import Feed
 from worldjepa.train.gradient import Gradient, clip, norm_of
@@ -30,6 +30,7 @@ from worldjepa.train.guard import Guard, Verdict
 from worldjepa.train.lock import RunLock
 from worldjepa.train.monitor import Monitor, Trial
 from worldjepa.train.optim import build_optimizer, set_schedules
+from worldjepa.train.pictures import Depict
 from worldjepa.train.quarantine import FILE, Bad, Quarantine, too_many
 from worldjepa.train.schedules import Plan, plan
 from worldjepa.train.settings import OptimSettings, ProbeSettings, RunSettings
@@ -50,6 +51,7 @@ def train(
     overrides: list[str],
     notes: list[str],
     weights: Weights | None = None,
+    depict: Depict | None = None,
 ) -> int:
     """Train what `config` describes and return the exit code, see `worldjepa.train.exits`.
 
@@ -61,6 +63,7 @@ def train(
         overrides: what the user asked for, to be kept in the run folder.
         notes: choices made for the user, to be shown.
         weights: fills the model from `run.init_from` and returns lines for the user; by default from a checkpoint of ours.
+        depict: says how observations are drawn, for the pictures of the report; by default there are none.
 
     Raises:
         UserError: something asked for cannot be had. Nothing is written before the first step can be taken.
@@ -80,7 +83,7 @@ def train(
             stop = stack.enter_context(Stop(signals.kill_children))
             try:
                 job = team.together(partial(prepare, config, run, optim, probe, out, team, weights or own_weights))
-                return team.depart(carry_out(job, run, overrides, notes, watch, stop))
+                return team.depart(carry_out(job, run, overrides, notes, watch, stop, depict))
             except RuntimeError as error:
                 if not watch.failed(error):
                     raise
@@ -241,7 +244,15 @@ def prepare(
     )
 
 
-def carry_out(job: Job, run: RunSettings, overrides: list[str], notes: list[str], watch: Watch, stop: Stop) -> int:
+def carry_out(
+    job: Job,
+    run: RunSettings,
+    overrides: list[str],
+    notes: list[str],
+    watch: Watch,
+    stop: Stop,
+    depict: Depict | None = None,
+) -> int:
     """Take all steps and return the exit code."""
     team, out = job.team, job.out
     screen = logs.Screen(job.schedule.steps, job.first, logs.screen_console(), team.leads)
@@ -257,7 +268,11 @@ def carry_out(job: Job, run: RunSettings, overrides: list[str], notes: list[str]
     if job.first:
         loop.events.note(job.first, "resumed", "; ".join([f"went on from step {job.first}", *job.notes]))
     try:
-        return loop.carry_out()
+        code = loop.carry_out()
+        if code == 0 and depict is not None and run.report and job.probe.enabled and team.leads and not team.sharded:
+            encoder = job.model.target.released(job.model.encoder)
+            pictures.draw(out, encoder, job.sampler.at(1 - 1e-9), job.observations, depict, screen)
+        return code
     except Exception as error:
         ending.note(loop.events, loop.done, error)
         raise
