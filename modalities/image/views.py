@@ -43,6 +43,8 @@ class Look(Views):
         blur: chance of a Gaussian blur.
         solarise: chance that bright values are inverted.
         invert: chance that all values are inverted: dark things on bright ground become bright things on dark ground.
+        spin: colours are turned about the grey axis, by up to so many turns either way: hues change as with `strength`, but the
+            grey value of a thing and of its ground stay as they are, so that it cannot vanish in a grey image.
         rotate: the image is first turned about its middle, by up to so many degrees either way; what comes in from beyond
             the edges is its mirror image.
 
@@ -61,6 +63,7 @@ class Look(Views):
     blur: float = 0.5
     solarise: float = 0.0
     invert: float = 0.0
+    spin: float = 0.0
     rotate: float = 0.0
 
     def __post_init__(self) -> None:
@@ -72,6 +75,8 @@ class Look(Views):
         for name in ("flip", "jitter", "grey", "blur", "solarise", "invert"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"views.looks.{name} is a chance, from 0 to 1: {getattr(self, name)}")
+        if not 0 <= self.spin <= 0.5:
+            raise UserError(f"views.looks.spin must be turns from 0 to 0.5: {self.spin}")
         if not 0 <= self.rotate <= 180:
             raise UserError(f"views.looks.rotate is an angle in degrees, from 0 to 180: {self.rotate}")
         strength = list(self.strength)
@@ -103,6 +108,8 @@ class Look(Views):
             x = ops.gaussian_blur(x, [kernel(size)] * 2, [SIGMA[0] + (SIGMA[1] - SIGMA[0]) * u[4]] * 2)
         if solarise < self.solarise:
             x = ops.solarize(x, SOLARISED_FROM)
+        if self.spin and len(x) == 3:
+            x = spun(x, self.spin * (2 * float(torch.rand((), generator=rng)) - 1))
         if self.invert and float(torch.rand((), generator=rng)) < self.invert:
             x = ops.invert(x)
         return x
@@ -159,6 +166,19 @@ def turned(pixels: UInt8[Tensor, "C H W"], degrees: float) -> UInt8[Tensor, "C H
         .round()
         .to(torch.uint8)
     )
+
+
+def spun(pixels: UInt8[Tensor, "3 H W"], turns: float) -> UInt8[Tensor, "3 H W"]:
+    """Colours turned about the grey axis, on which red, green and blue are the same; the mean of the three stays."""
+    cos, sin = math.cos(2 * math.pi * turns), math.sin(2 * math.pi * turns)
+    same, left, right = (
+        (1 + 2 * cos) / 3,
+        (1 - cos) / 3 - sin / math.sqrt(3),
+        (1 - cos) / 3 + sin / math.sqrt(3),
+    )
+    turn = torch.tensor([[same, left, right], [right, same, left], [left, right, same]])
+    turned_ = torch.einsum("dc,chw->dhw", turn, pixels.float())
+    return turned_.round().clamp(0, 255).to(torch.uint8)
 
 
 def kernel(size: int) -> int:

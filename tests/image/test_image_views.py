@@ -16,7 +16,7 @@ from torch import Tensor
 from modalities.image.data import Folder, Patterns
 from modalities.image.observations import ArrayObservations
 from modalities.image.transforms import random_resized_crop
-from modalities.image.views import Look, Looks, kernel, turned
+from modalities.image.views import Look, Looks, kernel, spun, turned
 from worldjepa.data.views import Single, Views
 from worldjepa.errors import UserError
 
@@ -71,6 +71,21 @@ def test_images_turn_about_their_middle() -> None:
     tilted = turned(upright, 30.0)[0].float()
     inner = (along.abs() < 70) & ((x[None, :] * 0.5 + y[:, None] * 0.87).abs() < 35)
     assert float((tilted - 127 - 100 * torch.sin(along * 0.3))[inner].abs().max()) < 4
+
+
+def test_colours_turn_about_the_grey_axis() -> None:
+    soft = torch.randint(90, 166, (3, 12, 12), generator=rng(), dtype=torch.uint8)  # no colour leaves the cube
+    for turns in (-0.4, 0.1, 0.3):
+        mean = spun(soft, turns).float().mean(0)
+        assert float((mean - soft.float().mean(0)).abs().max()) < 1
+    assert int((spun(spun(soft, 0.2), -0.2).int() - soft.int()).abs().max()) <= 2
+    third = spun(soft, 1 / 3).int()  # red goes to green, green to blue, blue to red
+    assert int((third - soft.roll(1, 0).int()).abs().max()) <= 1
+    grey = soft[:1].expand(3, -1, -1)
+    assert torch.equal(spun(grey, 0.37), grey)
+    views = [Look(**STILL, spin=0.5).view(pixels(), 16, rng(n)) for n in range(4)]
+    assert not torch.equal(views[0], views[1])
+    assert torch.equal(Look(**STILL, spin=0.5).view(pixels(1), 16, rng(1)), Look(**STILL).view(pixels(1), 16, rng(1)))
 
 
 def test_turned_views_have_no_black_corners_and_every_angle() -> None:
@@ -148,6 +163,7 @@ def test_probes_see_plain_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ({"count": 0}, "count must be at least 1: 0"),
         ({"crop_scale": (0.5, 0.2)}, "crop_scale must be two fractions"),
         ({"grey": 1.5}, r"grey is a chance, from 0 to 1: 1\.5"),
+        ({"spin": 0.7}, r"spin must be turns from 0 to 0\.5: 0\.7"),
         ({"rotate": 200.0}, r"rotate is an angle in degrees, from 0 to 180: 200\.0"),
         ({"strength": (0.4, 0.4, 0.2)}, "strength must be four numbers"),
         ({"strength": (0.4, 0.4, 0.2, 0.6)}, r"for hue from 0 to 0\.5"),
