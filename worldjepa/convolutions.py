@@ -81,14 +81,15 @@ class ConvNet(Encoder):
             raise UserError("this encoder takes observations, not tokens")
         grid, fine = self.grid(obs.shape[1:]), self.tokenizer.grid(obs.shape[1:])
         pos = grid.pos(obs.device)  # [N, 3]
-        x = self.tokenizer(obs).x.unflatten(1, fine)  # [B, t, h, w, D]
+        x = self.tokenizer(obs).x
+        x = x.reshape(len(x), *fine, -1)  # [B, t, h, w, D]
         if keep is None or keep.shape[-1] == grid.size:
             whole = Tokens(self._encoded(x, None).flatten(1, 3), pos.expand(len(obs), -1, -1))
             return whole if keep is None else whole.select(keep)
         b, c, k = keep.shape
         seen = torch.zeros(b * c, grid.size, 1, dtype=x.dtype, device=x.device)
         seen.scatter_(1, keep.flatten(0, 1)[..., None], 1.0)
-        sets = self._encoded(x.repeat_interleave(c, 0), seen.unflatten(1, grid)).flatten(1, 3)  # [B*C, N, D]
+        sets = self._encoded(x.repeat_interleave(c, 0), seen.reshape(b * c, *grid, 1)).flatten(1, 3)  # [B*C, N, D]
         kept = sets.gather(1, keep.flatten(0, 1)[..., None].expand(-1, -1, self.dim))
         return Tokens(kept.view(b, c, k, self.dim), pos[keep])
 
@@ -112,12 +113,13 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, dim: int, axes: str, halve: bool) -> None:
         super().__init__()
-        kernel = [3 if axis in axes else 1 for axis in AXES]
-        stride = [2 if halve and axis in axes else 1 for axis in AXES]
+        kt, kh, kw = (3 if axis in axes else 1 for axis in AXES)
+        st, sh, sw = (2 if halve and axis in axes else 1 for axis in AXES)
+        kernel, stride, padding = (kt, kh, kw), (st, sh, sw), (kt // 2, kh // 2, kw // 2)
         before = dim // 2 if halve else dim
         self.norm1, self.norm2 = SetNorm(before), SetNorm(dim)
-        self.conv1 = nn.Conv3d(before, dim, kernel, stride, [size // 2 for size in kernel])
-        self.conv2 = nn.Conv3d(dim, dim, kernel, 1, [size // 2 for size in kernel])
+        self.conv1 = nn.Conv3d(before, dim, kernel, stride, padding)
+        self.conv2 = nn.Conv3d(dim, dim, kernel, 1, padding)
         self.past = nn.Conv3d(before, dim, stride, stride) if halve else nn.Identity()
 
     def forward(
@@ -150,12 +152,13 @@ class SetNorm(nn.Module):
         if seen is None:
             return F.group_norm(x.movedim(-1, 1), self.groups, self.weight, self.bias, NORM_EPS).movedim(1, -1)
         counted = holed(torch.ones_like(x[..., :1]), seen)[..., None]  # [R, t, h, w, 1, 1]
-        grouped = x.unflatten(-1, (self.groups, -1))  # [R, t, h, w, G, D / G]
+        grouped = x.reshape(*x.shape[:-1], self.groups, -1)  # [R, t, h, w, G, D / G]
         share = counted / (counted.sum((1, 2, 3), keepdim=True) * grouped.shape[-1])
         mean = (grouped * share).sum((1, 2, 3, 5), keepdim=True)
         variance = ((grouped - mean).square() * share).sum((1, 2, 3, 5), keepdim=True)
         normed = ((grouped - mean) * (variance + NORM_EPS).rsqrt()).flatten(-2)
-        return normed * self.weight + self.bias
+        out: Tensor = normed * self.weight + self.bias
+        return out
 
 
 def along(layer: nn.Module, x: Float[Tensor, "R t h w D"]) -> Float[Tensor, "R rt rh rw E"]:
