@@ -197,7 +197,7 @@ def test_train_hands_over_what_was_composed(toy: Path, cwd: Path, monkeypatch: p
     calls: list[tuple[object, ...]] = []
     monkeypatch.setitem(sys.modules, "worldjepa.train.run", fake_module(train=lambda *given: calls.append(given) or 7))
     assert main(["train", "data.root=x", "run.steps=3"]) == 7
-    ((config, run, optim, probe, overrides, notes, weights),) = calls
+    ((config, run, optim, probe, overrides, notes, weights, depict),) = calls
     assert config.arch.encoder.dim == 1280
     assert (run.steps, run.epochs) == (3, None)
     assert optim.betas == (0.9, 0.95)
@@ -205,6 +205,8 @@ def test_train_hands_over_what_was_composed(toy: Path, cwd: Path, monkeypatch: p
     assert overrides == ["data=folder", "preset=reference", "data.root=x", "+run.steps=3", "run.epochs=null"]
     assert len(notes) == 3
     assert callable(weights)
+    assert callable(depict)
+    assert type(depict()).__name__ == "Images"
 
 
 def test_eval_hands_over_its_words(toy: Path, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from train.toy import MODEL, differing, rows, tensors
@@ -48,7 +48,10 @@ def words(out: Path, *more: str) -> list[str]:
     return ["train", *TINY, f"run.out={out}", *more]
 
 
-def some(first: str, *others: str) -> list[str]:
+Variant = TypeVar("Variant")
+
+
+def some(first: Variant, *others: Variant) -> list[Variant]:
     """Variants of a test: all of them in the whole suite, otherwise the first."""
     return [first, *(others if FULL else ())]
 

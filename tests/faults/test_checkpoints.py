@@ -21,7 +21,7 @@ import pytest
 import torch
 from torch import nn
 
-from faults.harness import FULL, Child, finish, same, start
+from faults.harness import FULL, Child, finish, same, some, start
 from worldjepa.cli import main
 from worldjepa.train import checkpoint
 from worldjepa.train.optim import build_optimizer
@@ -81,7 +81,7 @@ def save_and_prune(folder: Path, step: int, at: int | None) -> int:
     return trap.seen
 
 
-@pytest.mark.parametrize("again", [False, True], ids=["the next step", "a step that is there already"])
+@pytest.mark.parametrize("again", some(False, True), ids=some("the next step", "a step that is there already"))
 def test_killed_at_every_step_of_a_save(again: bool, tmp_path: Path, size: Size, record: Record) -> None:
     """The newest sound checkpoint is the old one or the new one, and the next start clears away what is left.
 

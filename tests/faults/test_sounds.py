@@ -11,7 +11,7 @@ import pytest
 import torch
 from train.toy import MODEL
 
-from faults.harness import Child, command, events, members, same, signal_after, steps, until
+from faults.harness import Child, command, events, members, same, signal_after, some, steps, until
 from faults.noises import BAD, ODD, corrupt_sounds
 from faults.test_data import OPTIONS, quarantined
 from faults.test_many import TWO, close
@@ -85,7 +85,7 @@ def heard(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("workers", [(0, 0), (2, 1)])
+@pytest.mark.parametrize("workers", some((2, 1), (0, 0)))
 def test_recordings_resume_bitwise(
     workers: tuple[int, int], recordings: Path, heard: Path, tmp_path: Path, record: Record
 ) -> None:
@@ -111,7 +111,7 @@ def test_two_processes_are_one(recordings: Path, heard: Path, tmp_path: Path, re
     record("F5", "recordings on two processes: losses within 1e-5", 1)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", some(2, 0))
 def test_bad_recordings_are_left_out_and_listed(workers: int, tmp_path: Path, record: Record) -> None:
     """F14: the bad ones, and no others; stopped in the middle, bitwise."""
     data, one, other = tmp_path / "data", tmp_path / "one", tmp_path / "other"
@@ -147,7 +147,7 @@ def test_bad_recordings_are_left_out_and_listed(workers: int, tmp_path: Path, re
     )
 
 
-@pytest.mark.parametrize("times", [99, 1])
+@pytest.mark.parametrize("times", some(1, 99))
 def test_a_recording_that_hangs(times: int, recordings: Path, heard: Path, tmp_path: Path, record: Record) -> None:
     """F18: one that always hangs is tried twice and avoided; one that hung once leaves no trace."""
     out = tmp_path / "run"

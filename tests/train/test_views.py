@@ -58,7 +58,10 @@ def test_a_run_whose_answers_are_pixels_loads_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(GROUPS["views"]))
 def test_every_option_of_views_makes_so_many(name: str) -> None:
     views: Views = construct(OmegaConf.load(GROUPS["views"][name]), Views)  # type: ignore[arg-type, type-abstract]
-    assert views.count == {"none": 1, "mae": 1, "vicreg": 2, "ibot": 2, "lejepa": 4, "lejepa_multicrop": 8}[name]
+    assert (
+        views.count
+        == {"none": 1, "mae": 1, "vicreg": 2, "ibot": 2, "lejepa": 4, "lejepa_multicrop": 8, "shape": 2}[name]
+    )
     if not isinstance(views, Single):
         observations = ArrayObservations(pictures().numpy(), looks=checked_looks(views))
         seen = observations.observe(0, torch.Generator().manual_seed(0))
