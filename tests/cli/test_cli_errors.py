@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from worldjepa.cli import main
+from worldjepa.errors import UserError
 from worldjepa.interop.sizes import Ask
 
 from .conftest import write
@@ -206,7 +207,8 @@ def test_train_hands_over_what_was_composed(toy: Path, cwd: Path, monkeypatch: p
     assert len(notes) == 3
     assert callable(weights)
     assert callable(depict)
-    assert type(depict()).__name__ == "Images"
+    with pytest.raises(UserError, match="drawn"):  # the toy does not say how
+        depict()
 
 
 def test_eval_hands_over_its_words(toy: Path, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
