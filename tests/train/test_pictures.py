@@ -81,10 +81,17 @@ def test_the_same_run_leaves_the_same_pictures(tmp_path: Path) -> None:
         assert (one / file).read_bytes() == (other / file).read_bytes()
 
 
-def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (UserError("nothing says how these are drawn"), "nothing says how these are drawn"),
+        (RuntimeError("out of\nmemory"), "RuntimeError: out of memory"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(tmp_path: Path, error: Exception, told: str) -> None:
     def unknown() -> Depiction:
-        raise UserError("nothing says how these are drawn")
+        raise error
 
-    out, told = drawn(tmp_path, unknown)
-    assert "not all pictures of this run could be drawn: nothing says how these are drawn" in told
+    out, said = drawn(tmp_path, unknown)
+    assert f"not all pictures of this run could be drawn: {told}\n" in said
     assert not (out / "pictures").exists()

@@ -41,15 +41,16 @@ def draw(
     """
     try:
         depiction = depict()
-        obs = _plain(observations, torch.device(next(encoder.parameters()).device))
+        obs = _plain(observations, next((one.device for one in encoder.parameters()), torch.device("cpu")))
         names = {
             "masks": masks_picture(sampler, encoder, obs[:DRAWN], depiction, draws=1, samples=256),
             "pca": pca_picture({"at the end": encoder}, obs, depiction, shown=DRAWN),
         }
         for name, shown in names.items():
             _keep(shown, name, out)
-    except (UserError, OSError) as error:  # the run is over and whole: a picture may not change what came of it
-        screen.say(f"note: not all pictures of this run could be drawn: {error}")
+    except Exception as error:  # noqa: BLE001  the run is over and whole: nothing here may change what came of it
+        told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        screen.say(f"note: not all pictures of this run could be drawn: {' '.join(told.split())}")
 
 
 def _plain(observations: Observations, device: torch.device) -> Tensor:
