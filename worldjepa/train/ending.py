@@ -14,7 +14,7 @@ _MOST = 500
 def note(events: Events, step: int, error: Exception) -> None:
     """Write down why a run failed; the error itself goes on its way to the user."""
     try:
-        events.note(step, "failed", _said(error))
+        events.note(step, "failed", said(error))
     except OSError as unsaved:  # such as a full disk, which may be what the error is about
         events.screen.say(f"warning: {events.file} could not be written: {unsaved.strerror or unsaved}")
 
@@ -27,13 +27,13 @@ def show(out: Path, screen: Screen) -> None:
         file = write_report(out)
     except Exception as error:  # noqa: BLE001  the run is over and whole: nothing here may change what came of it
         screen.say(
-            f"warning: the report could not be written: {_said(error)} (worldjepa report {out} writes it when that is mended)"
+            f"warning: the report could not be written: {said(error)} (worldjepa report {out} writes it when that is mended)"
         )
     else:
         screen.say(f"report: {file}")
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
     """An error in one line."""
     text = " ".join(str(error).split())[:_MOST]
     return text if isinstance(error, UserError) and text else f"{type(error).__name__}: {text}".rstrip(": ")

@@ -12,6 +12,7 @@ from worldjepa.data import Observations
 from worldjepa.errors import UserError
 from worldjepa.evaluate.embed import batches
 from worldjepa.interfaces import Encoder, MaskSampler
+from worldjepa.train.ending import said
 from worldjepa.train.folder import write_json
 from worldjepa.train.logs import Screen
 from worldjepa.visual.depiction import Depiction
@@ -22,8 +23,8 @@ from worldjepa.visual.sheet import Shown, save
 Depict = Callable[[], Depiction]
 """Says how observations are drawn, or raises `UserError` where nothing says so."""
 FOLDER = "pictures"
-DRAWN, OVER = 3, 16
-"""Observations that are shown, and that components are taken from."""
+DRAWN, OVER, SAMPLES = 3, 16, 256
+"""Observations that are shown, those that components are taken from, and draws that the coverage is taken over."""
 
 
 def draw(
@@ -43,14 +44,13 @@ def draw(
         depiction = depict()
         obs = _plain(observations, next((one.device for one in encoder.parameters()), torch.device("cpu")))
         names = {
-            "masks": masks_picture(sampler, encoder, obs[:DRAWN], depiction, draws=1, samples=256),
+            "masks": masks_picture(sampler, encoder, obs[:DRAWN], depiction, draws=1, samples=SAMPLES),
             "pca": pca_picture({"at the end": encoder}, obs, depiction, shown=DRAWN),
         }
         for name, shown in names.items():
             _keep(shown, name, out)
     except Exception as error:  # noqa: BLE001  the run is over and whole: nothing here may change what came of it
-        told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        screen.say(f"note: not all pictures of this run could be drawn: {' '.join(told.split())}")
+        screen.say(f"note: not all pictures of this run could be drawn: {said(error)}")
 
 
 def _plain(observations: Observations, device: torch.device) -> Tensor:
@@ -67,11 +67,13 @@ def _plain(observations: Observations, device: torch.device) -> Tensor:
 
 
 TITLES = {"masks": "What is seen, and what is asked", "pca": "What the encoder tells apart"}
+KEYS = {"masks": f"count={DRAWN} draws=1 samples={SAMPLES} progress=1", "pca": f"count={DRAWN} over={OVER}"}
+"""With which `worldjepa visualize` draws the like."""
 
 
 def _keep(shown: Shown, name: str, out: Path) -> None:
     folder = out / FOLDER
     folder.mkdir(exist_ok=True)
     save(shown, folder / f"{name}.png")
-    command = f"worldjepa visualize {name} checkpoint={out}"
+    command = f"worldjepa visualize {name} checkpoint={out} {KEYS[name]}"
     write_json(folder / f"{name}.json", {"title": TITLES[name], "caption": shown.caption, "command": command})

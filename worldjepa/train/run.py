@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from signal import SIGUSR1
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -22,7 +22,7 @@ from worldjepa.evaluate.judge import Judge
 from worldjepa.interfaces import MaskSampler
 from worldjepa.jepa import JEPA, per_view
 from worldjepa.nn.blocks import Block, Transformer
-from worldjepa.train import allocator, checkpoint, ending, exits, folder, identity, logs, pictures, replay, signals
+from worldjepa.train import allocator, checkpoint, ending, exits, folder, identity, logs, replay, signals
 from worldjepa.train.build import build_model, build_sampler, build_source
 from worldjepa.train.feed import Feed
 from worldjepa.train.gradient import Gradient, clip, norm_of
@@ -30,7 +30,6 @@ from worldjepa.train.guard import Guard, Verdict
 from worldjepa.train.lock import RunLock
 from worldjepa.train.monitor import Monitor, Trial
 from worldjepa.train.optim import build_optimizer, set_schedules
-from worldjepa.train.pictures import Depict
 from worldjepa.train.quarantine import FILE, Bad, Quarantine, too_many
 from worldjepa.train.schedules import Plan, plan
 from worldjepa.train.settings import OptimSettings, ProbeSettings, RunSettings
@@ -41,6 +40,9 @@ from worldjepa.train.trusted import read_config
 from worldjepa.train.window import Window
 from worldjepa.train.writer import Writer
 from worldjepa.types import Batch, Grid, Masks
+
+if TYPE_CHECKING:
+    from worldjepa.train.pictures import Depict
 
 
 def train(
@@ -270,6 +272,8 @@ def carry_out(
     try:
         code = loop.carry_out()
         if code == 0 and depict is not None and run.report and job.probe.enabled and team.leads and not team.sharded:
+            from worldjepa.train import pictures  # what draws is only loaded where something is drawn
+
             encoder = job.model.target.released(job.model.encoder)
             pictures.draw(out, encoder, job.sampler.at(1 - 1e-9), job.observations, depict, screen)
         return code
