@@ -294,7 +294,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("outputs/efficiency"))
     parser.add_argument("--data", choices=costs.DATA, default="patterns")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--seconds", type=float, default=95.0, help="of training, for each run")
+    parser.add_argument("--seconds", type=float, default=140.0, help="of training, for each run")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--rates", type=float, nargs="+", default=list(RATES), help="one: nothing is tried out")
