@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from worldjepa.errors import UserError
 from worldjepa.imagine.decoders import Condition, Decoder, Denoiser, Diffusion, Regression, guided
 from worldjepa.imagine.network import UNet
-from worldjepa.imagine.schedule import ddim, mix, noise_of, picture_of, shares
+from worldjepa.imagine.schedule import ddim, mix, noise_of, noisier, picture_of, shares
 from worldjepa.imagine.subject import Scenes
 from worldjepa.imagine.teaching import Lesson, teach
 
@@ -42,6 +44,28 @@ def test_the_schedule_ends_with_the_picture_and_with_noise() -> None:
     a, s = shares(torch.linspace(0, 1, 101))
     torch.testing.assert_close(a.square() + s.square(), torch.ones_like(a))
     assert (a.flatten().diff() < 0).all()
+
+
+def test_noisier_times_have_so_many_times_as_much_noise() -> None:
+    t = torch.linspace(0, 1, 11)
+    a, s = shares(t)
+    more, most = shares(noisier(t, 3.0))
+    torch.testing.assert_close(most * a, 3 * s * more, atol=1e-6, rtol=0)
+    torch.testing.assert_close(noisier(t, 1.0), t)
+    torch.testing.assert_close(noisier(t, 3.0)[[0, -1]], torch.tensor([0.0, 1.0]))
+
+
+def test_training_and_sampling_are_at_the_noisier_times() -> None:
+    """Both halves of the network's work see the same share of times beyond .9: a quarter and more, not a tenth."""
+    network = Seen()
+    decoder = Diffusion(network, (1, 1, 1), steps=100, shift=3.0)
+    decoder.loss(drawn(1000, 1, 1, 1), some(1000), torch.Generator().manual_seed(0))
+    decoder.sample(some(1), 1, torch.Generator().manual_seed(0))
+    learned, drew = network.times[0], torch.cat(network.times[1:])
+    expected = 1 - math.atan(math.tan(0.9 * math.pi / 2) / 3) / (math.pi / 2)
+    assert expected > 0.25
+    for times in (learned, drew):
+        assert abs(float((times > 0.9).float().mean()) - expected) < 0.011
 
 
 def best_v(mean: float, std: float) -> object:
@@ -98,6 +122,24 @@ class Plain(Denoiser):
         return said[:, None, None, None].expand_as(noisy)
 
 
+class Seen(Denoiser):
+    """Says nothing; remembers at which times it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[Tensor] = []
+
+    def forward(
+        self,
+        noisy: Float[Tensor, "B C H W"],
+        t: Float[Tensor, " B"],
+        condition: Condition,
+        keep: Bool[Tensor, " B"] | None = None,
+    ) -> Float[Tensor, "B C H W"]:
+        self.times.append(t)
+        return torch.zeros_like(noisy)
+
+
 def some(count: int, seed: int = 0) -> Condition:
     return Condition(drawn(count, 4, 2, 2, seed=seed), torch.rand(count, 4, generator=torch.Generator().manual_seed(3)))
 
@@ -124,7 +166,7 @@ def test_a_tenth_is_shown_without_its_condition() -> None:
     assert abs(1 - float(keep.float().mean()) - 0.1) < 0.015
 
 
-@pytest.mark.parametrize("wrong", [{"dropout": 1.0}, {"steps": 0}])
+@pytest.mark.parametrize("wrong", [{"dropout": 1.0}, {"steps": 0}, {"shift": 0.0}])
 def test_settings_out_of_range_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(UserError, match="dropout must be in"):
         Diffusion(Plain(), (1, 1, 1), **wrong)  # type: ignore[arg-type]
@@ -196,7 +238,7 @@ def coins(count: int) -> Scenes:
     return Scenes(said, said, torch.zeros(count, 1), picture, torch.ones(count, 1, dtype=torch.bool))
 
 
-def taught(kind: type[Decoder], steps: int) -> Decoder:
+def taught(kind: Callable[[Denoiser, tuple[int, int, int]], Decoder], steps: int) -> Decoder:
     torch.manual_seed(0)
     return teach(kind(Small(), (1, 1, 1)), coins(2000), "predicted", Lesson(steps, 256, 1e-2, ema=0.97), 0, CPU)
 
@@ -206,7 +248,8 @@ def test_the_control_draws_the_mean_and_the_decoder_what_could_be() -> None:
     control = taught(Regression, 100).sample(sides, 2, torch.Generator())
     assert torch.equal(control[:, 0], control[:, 1])
     torch.testing.assert_close(control.mean((1, 2, 3, 4)), torch.tensor([-0.5, 0.5]), atol=0.12, rtol=0)
-    samples = taught(Diffusion, 400).sample(sides, 400, torch.Generator().manual_seed(0)).mean((2, 3, 4))  # [2, S]
+    # A single pixel is decided late: for it, the schedule stays even.
+    samples = taught(partial(Diffusion, shift=1.0), 400).sample(sides, 400, torch.Generator().manual_seed(0)).mean((2, 3, 4))  # [2, S]
     assert float((samples.abs() > 0.6).float().mean()) > 0.85
     white = (samples > 0).float().mean(1)
     torch.testing.assert_close(white, torch.tensor([0.25, 0.75]), atol=0.12, rtol=0)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from modalities.audio.embedded import Textures
 from modalities.video import embedded as clips
-from worldjepa.cli import imagining, main
+from worldjepa.cli import imagined_measure, main
 
 SIZES = {"train": 12, "val": 8, "test": 8}
 QUICK = [
@@ -49,7 +49,7 @@ def run(modality: str, home: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clips, "PROBE_SIZES", SIZES)
         patch.setattr(Textures, "probe_sizes", SIZES)
-        patch.setattr(imagining, "JUDGE_STEPS", 2)
+        patch.setattr(imagined_measure, "JUDGE_STEPS", 2)
         assert main(["train", f"modality={modality}", *TOY, *SETS[modality], f"run.out={out}"]) == 0
         yield out
 

@@ -14,7 +14,7 @@ from PIL import Image
 from train.toy import train
 
 from modalities.image import embedded
-from worldjepa.cli import imagining, main
+from worldjepa.cli import imagined_measure, main
 from worldjepa.errors import UserError
 from worldjepa.imagine.saved import read
 
@@ -29,8 +29,8 @@ def little(home: Path) -> Iterator[None]:
     """Few labelled pictures, and a judge that learns next to nothing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(embedded, "PROBE_SIZES", {"train": 24, "val": 8, "test": 16})
-        patch.setattr(imagining, "JUDGED", 24)
-        patch.setattr(imagining, "JUDGE_STEPS", 2)
+        patch.setattr(imagined_measure, "JUDGED", 24)
+        patch.setattr(imagined_measure, "JUDGE_STEPS", 2)
         patch.setenv("WORLDJEPA_HOME", str(home.with_name("home of imagination")))
         yield
 

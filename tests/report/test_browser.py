@@ -159,7 +159,7 @@ def test_nothing_that_a_run_supplies_runs_in_a_browser(tmp_path: Path) -> None:
             assert asked(tab) == [file.as_uri()]
             assert tab.value("document.scripts.length") == 1
             assert tab.value("document.querySelectorAll('main > section').length") == (
-                10 if len(folders) == 1 else 7 + len(folders)
+                11 if len(folders) == 1 else 7 + len(folders)
             )
             assert tab.value("document.querySelectorAll('body > *').length") == 5
             assert not any(event["method"] == "Page.javascriptDialogOpening" for event in tab.events)

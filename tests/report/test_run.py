@@ -226,15 +226,13 @@ def test_pictures_are_shown_with_their_words(tmp_path: Path) -> None:
         json.dumps({"title": "Masks", "caption": "What is hidden.", "command": "worldjepa x"})
     )
     (folder / "pca_map.png").write_bytes(png())
-    (run / "imagined.png").write_bytes(png())
-    masks, pca, imagined = pictures(run)
+    masks, pca = pictures(run)
     assert isinstance(masks, Picture)
     assert (masks.title, masks.alt, masks.width, masks.height) == ("Masks", "Masks. What is hidden.", 5, 7)
     assert isinstance(pca, Picture)
-    assert isinstance(imagined, Picture)
-    assert (pca.title, imagined.title) == ("pca map", "imagined")
+    assert pca.title == "pca map"
     page = report([run]).html()
-    assert page.count("<img ") == page.count('src="data:image/png;base64,') == 3
+    assert page.count("<img ") == page.count('src="data:image/png;base64,') == 2
     assert 'alt="Masks. What is hidden."' in page
     assert "worldjepa x" in page
 
@@ -286,6 +284,56 @@ def test_plans_are_shown(tmp_path: Path) -> None:
         assert "plan.json" in text(report([run]))
 
 
+def test_what_is_imagined_is_shown_with_what_a_judge_read(tmp_path: Path) -> None:
+    run = made(tmp_path / "run")
+    (run / "imagined.png").write_bytes(png())
+    share = {"truth": {"mean": 1, "low": 1, "high": 1}, "samples": {"mean": 0.324, "low": 0.276, "high": 0.374}}
+    factors = {
+        "pattern": {
+            "kind": "classes",
+            "chance": 0.125,
+            "scenes": 250,
+            "share": share,
+            "more_than": {"regression": {"mean": 0.216, "p": 0.0002}, "batch mean": {"mean": "?"}},
+        },
+        "state": {"kind": "numbers", "radius": 0.06, "scenes": 9, "share": share, "median_error": {"samples": 0.041}},
+        "nothing": 3,
+    }
+    variance = {"of_samples": 0.29, "of_true_pictures": 0.34}
+    (run / "measure.json").write_text(json.dumps({"factors": factors, "variance": variance, "settings": {"steps": 9}}))
+    said = text(report([run]))
+    assert (
+        "pattern, read by a judge from 250 scenes right, % (95 % interval) what was there 100.0 (100.0 to 100.0)"
+        in said
+    )
+    assert "samples from predictions 32.4 (27.6 to 37.4) chance 12.5" in said
+    assert (
+        "pattern is read from samples 21.6 points more often than from the control: the mean of what could be (p 0.0002)."
+        in said
+    )
+    assert "within 0.06 of the true one, % (95 % interval) median error what was there 100.0 (100.0 to 100.0) –" in said
+    assert "samples from predictions 32.4 (27.6 to 37.4) 0.041" in said
+    assert "Variance between samples of one prediction 0.29, between true pictures 0.34" in said
+    assert "Asked for: steps=9." in said
+    assert report([run]).html().count("<img ") == 1
+
+    (run / "futures").mkdir()
+    (run / "futures" / "imagined.png").write_bytes(png())
+    (run / "futures" / "imagined.gif").write_bytes(b"no gif")
+    for broken in (
+        "{",
+        "[]",
+        '{"factors": 3}',
+        '{"factors": {"a": {"share": 3, "kind": 7, "more_than": []}}, "variance": 1}',
+    ):
+        (run / "futures" / "measure.json").write_text(broken)
+        said = text(report([run]))
+        assert "Imagined: futures" in said
+        assert "imagined.gif cannot be shown" in said
+        assert ("measure.json" in said) == (broken in ("{", "[]"))
+    assert text(report([run, made(tmp_path / "other")])).count("Imagined: futures") == 1
+
+
 def test_several_runs_stand_side_by_side(tmp_path: Path) -> None:
     one, two = made(tmp_path / "a" / "run"), made(tmp_path / "b" / "run", done=20, finished=False)
     (two / "config.yaml").write_text(CONFIG.format(steps=40).replace("0.001", "0.5") + "  out: elsewhere\n")
@@ -332,6 +380,10 @@ def filled(folder: Path, text: str) -> Path:
     actors = {text: {"success": text, "interval": [text, text]}}
     found = {"settings": {text: text}, "actors": actors, "open_loop_error": {text: text}, "surprise_auroc": {text: 1.0}}
     (run / "plan.json").write_text(json.dumps(found))
+    (run / "imagined.png").write_bytes(png())
+    factor = {"kind": text, "share": {text: {"mean": text}}, "more_than": {text: {"mean": 0.1, "p": text}}}
+    judged = {"factors": {text: factor, f"{text} ": {**factor, "kind": "numbers"}}, "settings": {text: text}}
+    (run / "measure.json").write_text(json.dumps(judged))
     return run
 
 

@@ -74,7 +74,8 @@ def run(words: Sequence[str]) -> int:
         if not path.exists():
             raise not_there("inputs", path)
     asked = ask(own)
-    from worldjepa.cli.imagining import Wanted, imagine
+    from worldjepa.cli.imagined_model import Wanted
+    from worldjepa.cli.imagining import imagine
 
     default = Wanted()
     wanted = Wanted(

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from worldjepa.errors import UserError
-from worldjepa.imagine.schedule import ddim, mix
+from worldjepa.imagine.schedule import ddim, mix, noisier
 
 
 class Condition(NamedTuple):
@@ -105,6 +105,7 @@ class Diffusion(Decoder):
         dropout: share of the training pictures that are shown without their condition, so that the network can do without.
         steps: of sampling.
         guidance: how far samples go from what is said without the condition (0) to what is said with it (1), and beyond.
+        shift: so many times as much noise as an even schedule has, in training and in sampling.
 
     Raises:
         UserError: a number is out of its range.
@@ -120,18 +121,22 @@ class Diffusion(Decoder):
         dropout: float = 0.1,
         steps: int = 25,
         guidance: float = 1.0,
+        shift: float = 3.0,
     ) -> None:
         super().__init__(network, shape)
-        if not 0 <= dropout < 1 or steps < 1:
-            raise UserError(f"dropout must be in [0, 1) and steps at least 1: dropout={dropout}, steps={steps}")
-        self.dropout, self.steps, self.guidance = dropout, steps, guidance
+        if not 0 <= dropout < 1 or steps < 1 or not shift > 0:
+            raise UserError(
+                "dropout must be in [0, 1), steps at least 1 and shift above 0: "
+                f"dropout={dropout}, steps={steps}, shift={shift}"
+            )
+        self.dropout, self.steps, self.guidance, self.shift = dropout, steps, guidance, shift
 
     def loss(self, picture: Float[Tensor, "B C H W"], condition: Condition, rng: torch.Generator) -> Float[Tensor, ""]:
         """The mean squared error of v at random times."""
         b, device = len(picture), picture.device
         noise = torch.randn(picture.shape, generator=rng).to(device)
         # One time in each of b equal parts of [0, 1]: each is still uniform, and the mean over a batch varies less.
-        t = ((torch.arange(b) + torch.rand(b, generator=rng)) / b).to(device)
+        t = noisier((torch.arange(b) + torch.rand(b, generator=rng)) / b, self.shift).to(device)
         keep = (torch.rand(b, generator=rng) >= self.dropout).to(device)
         noisy, v = mix(self.standardised(picture), noise, t)
         return F.mse_loss(self.network(noisy, t, condition, keep), v)
@@ -143,7 +148,9 @@ class Diffusion(Decoder):
         noise = torch.randn(b * count, *self.shape, generator=rng).to(condition.x.device)
         asked = condition.repeat(count)
         low, high = ((bound - self.mean) / self.std for bound in (-1.0, 1.0))
-        drawn = ddim(noise, lambda x, t: guided(self.network, self.guidance, x, t, asked), self.steps, low, high)
+        drawn = ddim(
+            noise, lambda x, t: guided(self.network, self.guidance, x, t, asked), self.steps, low, high, self.shift
+        )
         return self.restored(drawn).view(b, count, *self.shape)
 
 

@@ -3,7 +3,12 @@
 Time runs from 0, the picture, to 1, nothing but noise: `x_t = a x + s e` with `a = cos(pi t / 2)`, `s = sin(pi t / 2)`. What a
 network predicts is `v = a e - s x`, from which picture and noise follow by a rotation.
 
-Source: Salimans and Ho (arXiv 2202.00512), appendix D; DDIM (arXiv 2010.02502), equation 12 without noise.
+Where something is decided by many pixels together, such as the place of a bright dot or a motion through all frames, it shows
+through much more noise than a single pixel does, and is decided when nearly everything is noise. So more of the time is
+spent there: see `noisier`.
+
+Source: Salimans and Ho (arXiv 2202.00512), appendix D; DDIM (arXiv 2010.02502), equation 12 without noise; the shift, Hoogeboom
+et al. (arXiv 2301.11093), section 3.1.
 """
 
 from __future__ import annotations
@@ -16,6 +21,12 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+
+def noisier(t: Float[Tensor, "*b"], shift: float) -> Float[Tensor, "*b"]:
+    """The time at which there is so many times as much noise beside the picture, `s / a`, as at t; both ends stay."""
+    angle = t * (math.pi / 2)
+    return torch.atan2(shift * angle.sin(), angle.cos()) / (math.pi / 2)
 
 
 class Mixed(NamedTuple):
@@ -59,8 +70,9 @@ def ddim(
     steps: int,
     low: Tensor | None = None,
     high: Tensor | None = None,
+    shift: float = 1.0,
 ) -> Float[Tensor, "B C H W"]:
-    """From noise to pictures in so many equal steps of time, without drawing anything.
+    """From noise to pictures in so many steps, without drawing anything.
 
     Args:
         noise: where to begin.
@@ -68,9 +80,10 @@ def ddim(
         steps: how many.
         low: at every step, keep the picture that is foreseen above this.
         high: and below this.
+        shift: steps are equal in the time that this makes `noisier`.
     """
     x = noise
-    times = torch.linspace(1, 0, steps + 1, device=noise.device)
+    times = noisier(torch.linspace(1, 0, steps + 1, device=noise.device), shift)
     for now, then in itertools.pairwise(times):
         t, later = now.expand(len(x)), then.expand(len(x))
         v = predict(x, t)

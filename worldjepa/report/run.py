@@ -12,6 +12,7 @@ from worldjepa.report.course import Course, course, happenings
 from worldjepa.report.curves import Runs, curves
 from worldjepa.report.files import write
 from worldjepa.report.folder import Run, read_run
+from worldjepa.report.imagined import imagined
 from worldjepa.report.log import parsed
 from worldjepa.report.numbers import compared, courses, main_number, scores_table
 from worldjepa.report.page import Fold, Page, Part, Section
@@ -86,8 +87,7 @@ def pictures(folder: Path) -> list[Part]:
 
 
 def _picture_files(folder: Path) -> list[Path]:
-    inner = [file for kind in ("png", "gif") for file in (folder / "pictures").glob(f"*.{kind}")]
-    return [*sorted(inner), *sorted(folder.glob("imagined.png")), *sorted(folder.glob("*/imagined.png"))]
+    return sorted(file for kind in ("png", "gif") for file in (folder / "pictures").glob(f"*.{kind}"))
 
 
 def _picture(file: Path) -> Picture:
@@ -127,6 +127,7 @@ def _single(label: str, run: Run, went: Course, foot: str) -> Page:
         Section("Result", [_told(went), *result]),
         *curves({label: run}),
         Section("Pictures", pictures(run.path)),
+        *imagined(run.path),
         *plans(run.path),
         Section("What happened", happenings(run)),
         Section("What it was", setup(run)),
@@ -157,6 +158,8 @@ def _one_of_many(run: Run, went: Course) -> Iterator[Part]:
     shown = pictures(run.path)
     if shown:
         yield Fold("Pictures", shown)
+    for section in imagined(run.path):
+        yield Fold(section.title, section.parts)
     for title, parts in (("What happened", happenings(run)), ("What it was", setup(run))):
         if parts:
             yield Fold(title, parts)

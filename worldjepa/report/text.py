@@ -63,3 +63,8 @@ def said(count: int, word: str) -> str:
 def capital(text: str) -> str:
     """A text that begins as a sentence does; kNN stays as it is."""
     return f"{text[:1].upper()}{text[1:]}" if text[1:2].islower() else text
+
+
+def points(difference: float) -> str:
+    """A difference of shares in words: `3.1 points more`, `3.1 points less`."""
+    return f"{abs(100 * difference):.1f} points {'less' if difference < 0 else 'more'}"
