@@ -249,7 +249,9 @@ def test_the_control_draws_the_mean_and_the_decoder_what_could_be() -> None:
     assert torch.equal(control[:, 0], control[:, 1])
     torch.testing.assert_close(control.mean((1, 2, 3, 4)), torch.tensor([-0.5, 0.5]), atol=0.12, rtol=0)
     # A single pixel is decided late: for it, the schedule stays even.
-    samples = taught(partial(Diffusion, shift=1.0), 400).sample(sides, 400, torch.Generator().manual_seed(0)).mean((2, 3, 4))  # [2, S]
+    samples = (
+        taught(partial(Diffusion, shift=1.0), 400).sample(sides, 400, torch.Generator().manual_seed(0)).mean((2, 3, 4))
+    )  # [2, S]
     assert float((samples.abs() > 0.6).float().mean()) > 0.85
     white = (samples > 0).float().mean(1)
     torch.testing.assert_close(white, torch.tensor([0.25, 0.75]), atol=0.12, rtol=0)

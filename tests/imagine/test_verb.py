@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from interop.toys import HEADS, WIDTH, predictor, save_official, wrapped
 from PIL import Image
 from train.toy import train
 
@@ -141,6 +142,26 @@ def test_mistakes_are_one_line(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_released_weights_imagine_what_is_in_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, photos, out = save_official(tmp_path / "IN1K-toy.pth.tar"), tmp_path / "photos", tmp_path / "out"
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        pixels = rng.integers(0, 256, (30, 40, 3), np.uint8)
+        (photos / f"class{number % 2}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(photos / f"class{number % 2}" / f"{number:02d}.png")
+    assert imagine(file, out, f"heads={HEADS}", f"data.root={photos}") == 0
+    facts = json.loads((out / "decoder.json").read_text())
+    assert facts["network"]["tokens"] == [WIDTH, 3, 3]
+    with Image.open(out / "imagined.png") as image:
+        assert image.size[0] == 7 * 102 + 6
+    capsys.readouterr()
+    assert imagine(file, out, f"heads={HEADS}", f"data.root={photos}", "count=0") == 0
+    assert "used again" in capsys.readouterr().out
+    other = save_official(tmp_path / "other.pth.tar", predictor=wrapped(predictor(seed=9)))
+    assert imagine(other, out, f"heads={HEADS}", f"data.root={photos}", "count=0") == 0
+    assert "used again" not in capsys.readouterr().out
 
 
 def test_where_nothing_predicts_there_is_nothing_to_show(
