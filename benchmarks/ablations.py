@@ -2,7 +2,7 @@
 
     python -m benchmarks.ablations masks     # or targets, scale, context, depth, ema, norm
     python -m benchmarks.ablations masks --estimate
-    python -m benchmarks.ablations masks --table
+    python -m benchmarks.ablations masks --table --into benchmarks/RESULTS.md
 
 Every row is the quick start but for the words named (`data=patterns`, one thread). The paper's rows are ImageNet with 1 % of
 the labels and a ViT-B/16 after 300 epochs unless said: what to compare is the order, not the level. Rows that several commands
@@ -21,6 +21,7 @@ from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.efficient import publish
 from benchmarks.efficient.curves import interval
 from benchmarks.efficient.frozen import SHARES, measured, read, tidy, trained, untrained
 from worldjepa.train import allocator
@@ -184,17 +185,26 @@ def table(study: Study, ablation: Ablation, seeds: Sequence[int]) -> Table:
         "",
         *(f"{share} % of the labels" for share in SHARES),
         "seeds",
+        "processor minutes",
         f"I-JEPA's paper ({ablation.source})",
     ):
         found.add_column(heading)
     begin = [study.folder / f"untrained-{seed}.json" for seed in seeds]
-    for name, files, paper in (
-        ("untrained encoder", begin, ""),
-        *((row.name, [study.scored(row, seed) for seed in seeds], row.paper) for row in ablation.rows),
+    for name, files, minutes, paper in (
+        ("untrained encoder", begin, "", ""),
+        *(
+            (
+                row.name,
+                [study.scored(row, seed) for seed in seeds],
+                publish.minutes_of(study.of(row, seed) for seed in seeds),
+                row.paper,
+            )
+            for row in ablation.rows
+        ),
     ):
         scores = [read(file) for file in files if file.exists()]
         cells = [interval([one[share]["test"] for one in scores]) for share in SHARES]
-        found.add_row(name, *cells, str(len(scores)), paper)
+        found.add_row(name, *cells, str(len(scores)), minutes, paper)
     return found
 
 
@@ -206,23 +216,31 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument(
+        "--into", type=Path, help="Markdown file with the lines <!-- made:ablation-WHAT --> and its end"
+    )
     parser.add_argument("--estimate", action="store_true", help="only say how long it will take")
     parser.add_argument("--table", action="store_true", help="train nothing, only show what there is")
     options = parser.parse_args()
     torch.set_num_threads(1)
     allocator.keep_freed_memory()
     study, ablation = Study(options.out, options.steps, options.batch), ABLATIONS[options.what]
-    console = Console(width=180)
     if not options.table:
         minutes = estimate(study, ablation.rows, options.seeds)
-        console.print(f"about {minutes:.0f} processor minutes to go: {len(ablation.rows)} rows, seeds {options.seeds}")
+        Console().print(
+            f"about {minutes:.0f} processor minutes to go: {len(ablation.rows)} rows, seeds {options.seeds}"
+        )
         if options.estimate:
             return
         for seed in options.seeds:
             untrained(study.folder, study.words(Row("", [])), seed)
             for row in ablation.rows:
                 measure(study, row, seed)
-    console.print(table(study, ablation, options.seeds))
+    found = table(study, ablation, options.seeds)
+    publish.show([found], 180)
+    if options.into is not None:
+        folders = [study.of(row, seed) for row in ablation.rows for seed in options.seeds]
+        publish.publish(options.into, f"ablation-{options.what}", "benchmarks.ablations", [found], folders)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m benchmarks.efficiency --estimate                  # only says how long it will take
     python -m benchmarks.efficiency                             # trains and measures what is missing, prints the tables
     python -m benchmarks.efficiency --peers peers/bin/python    # the same with lightly's and stable-pretraining's own
-    python -m benchmarks.efficiency --table --picture docs/efficiency.png
+    python -m benchmarks.efficiency --table --picture docs/efficiency.png --into benchmarks/RESULTS.md
 
 Encoder, data, batch and thread are the same for all, and so is the training time: first a step of every method is timed, all in
 turns, with its data; then each takes as many steps as fit. Of a few learning rates each gets the one that is best on validation
@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from rich.box import MARKDOWN
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.efficient import costs, outside
+from benchmarks.efficient import costs, outside, publish
 from benchmarks.efficient.costs import Study
 from benchmarks.efficient.curves import AXES, Point, interval, reached, rows, until
 from benchmarks.efficient.frozen import SHARES, Scores, measured, read, tidy, trained, untrained
@@ -33,8 +34,8 @@ from worldjepa.train import allocator
 from worldjepa.train.folder import write_json
 
 METHODS = {"I-JEPA": "ijepa", "MAE": "mae", "data2vec 2": "data2vec2", "iBOT": "ibot", "LeJEPA": "lejepa"}
-RATES = (7.5e-4, 1.5e-3, 3e-3)
-"""Half, once and twice the quick start's."""
+RATES = (1.5e-3, 3e-3, 6e-3)
+"""Once, twice and four times the quick start's."""
 PARTS = 8
 """Into so many parts a run is cut by its checkpoints."""
 MEASURED = (1, 2, 4, 8)
@@ -173,21 +174,35 @@ def gathered(
 
 
 def show(
-    study: Study, names: Sequence[str], seeds: Sequence[int], rates: Sequence[float], targets: Sequence[float]
+    study: Study,
+    names: Sequence[str],
+    seeds: Sequence[int],
+    rates: Sequence[float],
+    targets: Sequence[float],
+    into: Path | None = None,
 ) -> dict[str, dict[int, list[Point]]]:
-    """Print the tables, write the curves, and return them."""
+    """Print the tables, write them into a file that has a place for them, write the curves, and return these."""
     found = gathered(study, names, seeds, rates)
-    console = Console(width=220)
-    console.print(cost_table(study, found, rates))
+    tables = [cost_table(study, found, rates)]
     if not found:
+        publish.show(tables, 220)
         return found
-    console.print(accuracy_table(found))
+    folders = {
+        name: [folder_of(study, name, rate_of(study, name, rates), seed) for seed in runs]
+        for name, runs in found.items()
+    }
+    tables.append(accuracy_table(found, {name: publish.minutes_of(some) for name, some in folders.items()}))
     ours = own(found)
     for place, share in enumerate(SHARES):
         ends = [[points[-1].scores[share] for points in runs.values()] for runs in ours.values()]
         begin = [points[0].scores[share] for runs in ours.values() for points in runs.values()]
         target = targets[place] if targets else halfway(begin, ends)
-        console.print(target_table(found, share, target))
+        tables.append(target_table(found, share, target))
+    publish.show(tables, 220)
+    if into is not None:
+        publish.publish(
+            into, f"efficiency-{study.data}", "benchmarks.efficiency", tables, itertools.chain(*folders.values())
+        )
     lines = [row for name, runs in found.items() for seed, points in runs.items() for row in rows(name, seed, points)]
     write_json(study.folder / "curves.json", lines)
     with (study.folder / "curves.csv").open("w", newline="") as stream:
@@ -232,17 +247,19 @@ def cost_table(study: Study, found: dict[str, dict[int, list[Point]]], rates: Se
     return table
 
 
-def accuracy_table(found: dict[str, dict[int, list[Point]]]) -> Table:
+def accuracy_table(found: dict[str, dict[int, list[Point]]], minutes: Mapping[str, str] | None = None) -> Table:
     """Accuracy at the end of the budget, and how much that is above the encoder that a run began with."""
     shares = [f"{share} % of the labels" for share in SHARES]
     table = headed(
-        "linear probe, %, mean over seeds (95 % interval)", "method", *shares, "gain with all labels", "seeds"
+        "linear probe, %, mean over seeds (95 % interval)",
+        *("method", *shares, "gain with all labels", "seeds", "processor minutes"),
     )
     first = {seed: points[0] for runs in own(found).values() for seed, points in runs.items()}
-    table.add_row("untrained encoder", *told(first.values()), "", str(len(first)))
+    table.add_row("untrained encoder", *told(first.values()), "", str(len(first)), "")
     for name, runs in found.items():
         gains = [points[-1].scores["100"] - points[0].scores["100"] for points in runs.values()]
-        table.add_row(name, *told([points[-1] for points in runs.values()]), interval(gains), str(len(runs)))
+        ends = told([points[-1] for points in runs.values()])
+        table.add_row(name, *ends, interval(gains), str(len(runs)), (minutes or {}).get(name, ""))
     return table
 
 
@@ -304,6 +321,9 @@ def main() -> None:
     )
     parser.add_argument("--ema", type=float, help="momentum that the peers' moving averages begin with")
     parser.add_argument("--picture", type=Path, help="write a PNG here (needs matplotlib)")
+    parser.add_argument(
+        "--into", type=Path, help="Markdown file with the lines <!-- made:efficiency-DATA --> and its end"
+    )
     parser.add_argument("--estimate", action="store_true", help="only say how long it will take")
     parser.add_argument("--table", action="store_true", help="measure nothing, only show what there is")
     options = parser.parse_args()
@@ -317,7 +337,7 @@ def main() -> None:
         if options.estimate:
             return
         work(study, names, options.seeds, options.rates, options.peers)
-    found = show(study, names, options.seeds, options.rates, options.targets)
+    found = show(study, names, options.seeds, options.rates, options.targets, options.into)
     if options.picture is not None and found:
         draw(found, options.picture)
 

@@ -187,6 +187,10 @@ def test_tables_and_files(study: tuple[Study, list[str]], capsys: pytest.Capture
     out = capsys.readouterr().out
     assert "to 45.5 % with 10 % of the labels" in out
     assert "90.0" in out
+    file = made.folder / "results.md"
+    file.write_text("<!-- made:efficiency-patterns -->\n<!-- /made:efficiency-patterns -->\n")
+    efficiency.show(made, ["I-JEPA", "MAE"], SEEDS, RATES, [], file)
+    assert file.read_text().count("| MAE |") == 1 + 1 + len(SHARES)
 
 
 def test_another_package_is_held_against_its_own_beginning(study: tuple[Study, list[str]]) -> None:
