@@ -121,7 +121,7 @@ class Diffusion(Decoder):
         dropout: float = 0.1,
         steps: int = 25,
         guidance: float = 1.0,
-        shift: float = 3.0,
+        shift: float = 4.0,
     ) -> None:
         super().__init__(network, shape)
         if not 0 <= dropout < 1 or steps < 1 or not shift > 0:
