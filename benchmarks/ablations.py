@@ -206,6 +206,11 @@ def table(study: Study, ablation: Ablation, seeds: Sequence[int]) -> Table:
     return found
 
 
+def place(what: str) -> str:
+    """The name of the section for an ablation's table."""
+    return f"ablation-{what}"
+
+
 def main() -> None:
     """Train what is missing and print the table of what there is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -223,6 +228,7 @@ def main() -> None:
     torch.set_num_threads(1)
     allocator.keep_freed_memory()
     study, ablation = Study(options.out, options.steps, options.batch), ABLATIONS[options.what]
+    publish.check(options.into, place(options.what))
     if not options.table:
         minutes = estimate(study, ablation.rows, options.seeds)
         Console().print(
@@ -238,8 +244,8 @@ def main() -> None:
     publish.show([found], 180)
     if options.into is not None:
         folders = [study.of(row, seed) for row in ablation.rows for seed in options.seeds]
-        publish.publish(options.into, f"ablation-{options.what}", "benchmarks.ablations", [found], folders)
+        publish.publish(options.into, place(options.what), "benchmarks.ablations", [found], folders)
 
 
 if __name__ == "__main__":
-    main()
+    publish.ended(main)

@@ -212,6 +212,11 @@ def show(
     return found
 
 
+def place(study: Study) -> str:
+    """The name of the section for a study's tables."""
+    return f"efficiency-{study.data}"
+
+
 def own(found: dict[str, dict[int, list[Point]]]) -> dict[str, dict[int, list[Point]]]:
     """Our methods, which set the target for all; of nothing but others, those."""
     return {name: runs for name, runs in found.items() if name not in PEERS} or found
@@ -331,6 +336,7 @@ def main() -> None:
     allocator.keep_freed_memory()
     study = Study(options.out, options.data, options.seconds, options.batch, options.ema)
     names: list[str] = [*options.methods, *(PEERS if options.peers or options.table else ())]
+    publish.check(options.into, place(study))
     if not options.table:
         minutes = estimate(study, names, options.seeds, options.rates)
         Console().print(f"about {minutes:.0f} processor minutes to go: {len(names)} methods, seeds {options.seeds}")
@@ -354,4 +360,4 @@ def work(study: Study, names: Sequence[str], seeds: Sequence[int], rates: Sequen
 
 
 if __name__ == "__main__":
-    main()
+    publish.ended(main)

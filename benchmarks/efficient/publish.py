@@ -6,7 +6,7 @@ import datetime
 import json
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.efficient.frozen import SPENT
+from worldjepa.errors import Unsaved, UserError
 from worldjepa.report.files import replaced, write
 
 KIND = "made"
@@ -82,6 +83,25 @@ def command(module: str, words: Sequence[str]) -> str:
         elif word != "--table" and "=" not in word:
             left.pop(0)
     return shlex.join(["python", "-m", module, *kept])
+
+
+def check(file: Path | None, name: str) -> None:
+    """See that a file has a place for a table, before hours are spent on it.
+
+    Raises:
+        UserError: it has not.
+    """
+    if file is not None:
+        replaced(file, KIND, name, "")
+
+
+def ended(main: Callable[[], None]) -> None:
+    """Run a benchmark; a mistake of the user ends it with one line and 2, what the disk does not take with one line and 1."""
+    try:
+        main()
+    except (UserError, Unsaved) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UserError) else 1)
 
 
 def publish(file: Path, name: str, module: str, tables: Sequence[Table], folders: Iterable[Path]) -> None:

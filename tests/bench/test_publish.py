@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
+from benchmarks import ablations
 from benchmarks.efficient import publish
 from benchmarks.efficient.frozen import SPENT
 from worldjepa.errors import UserError
@@ -67,3 +68,20 @@ def test_what_is_not_known_of_the_time_is_said(tmp_path: Path) -> None:
 def test_the_command_leaves_out_places() -> None:
     words = ["--peers", "/home/me/python", "--ema", ".99", "--table", "--picture", "x.png", "--seeds", "0", "1"]
     assert publish.command("b.e", words) == "python -m b.e --peers peers/bin/python --ema .99 --seeds 0 1"
+
+
+def test_a_mistake_is_one_line_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "results.md"
+    file.write_text("<!-- made:ablation-mask -->\n<!-- /made:ablation-mask -->\n")
+    words = ["masks", "--into", str(file), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", ["ablations", *words])
+    monkeypatch.setattr(ablations, "untrained", lambda *given: pytest.fail("something was done"))
+    with pytest.raises(SystemExit) as ended:
+        publish.ended(ablations.main)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert "made:ablation-masks" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
