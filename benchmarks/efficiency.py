@@ -36,6 +36,8 @@ from worldjepa.train.folder import write_json
 METHODS = {"I-JEPA": "ijepa", "MAE": "mae", "data2vec 2": "data2vec2", "iBOT": "ibot", "LeJEPA": "lejepa"}
 RATES = (1.5e-3, 3e-3, 6e-3)
 """Once, twice and four times the quick start's."""
+FURTHER = 2
+"""How often the highest is doubled at most."""
 PARTS = 8
 """Into so many parts a run is cut by its checkpoints."""
 MEASURED = (1, 2, 4, 8)
@@ -79,18 +81,23 @@ def scores(study: Study, name: str, rate: float, seed: int, part: int) -> Scores
 
 
 def chosen_rate(study: Study, name: str, rates: Sequence[float]) -> float:
-    """The learning rate that is best on validation data with seed 0, tried unless that is done."""
+    """The learning rate that is best on validation data with seed 0, tried unless that is done.
+
+    While the highest is the best, twice as much is tried.
+    """
     if len(rates) == 1:
         return rates[0]
     file = study.folder / "rates.json"
     kept: dict[str, dict[str, float]] = json.loads(file.read_text()) if file.exists() else {}
     if name not in kept:
-        found = {}
-        for rate in rates:
+        found: dict[str, float] = {}
+        for rate in (*sorted(rates), *(max(rates) * 2**more for more in range(1, FURTHER + 1))):
+            if len(found) >= len(rates) and best(found) < max(map(float, found)):
+                break  # the best is not at the upper end
             run(study, name, rate, 0, "")
             found[f"{rate:g}"] = scores(study, name, rate, 0, PARTS)["100"]["val"]
         write_json(file, {**kept, name: found})
-        for rate in rates:  # of those that were not chosen nothing else is asked
+        for rate in map(float, found):  # of those that were not chosen nothing else is asked
             if rate != best(found):
                 tidy(folder_of(study, name, rate, 0), steps_of(study, name))
         return best(found)

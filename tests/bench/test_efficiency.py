@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -139,15 +140,15 @@ def test_what_is_done_is_not_done_again(study: tuple[Study, list[str]]) -> None:
     names = ["I-JEPA", "MAE"]
     assert steps_of(made, "I-JEPA") == 80
     before = estimate(made, names, SEEDS, RATES)
-    # Two methods with two seeds each, and for each method one more rate.
+    # Two methods with two seeds each, and for each method one more rate. Whether a third must be tried is not known yet.
     runs, judged = 6, 2 * (2 * 4 + 1) + 2
     assert before == pytest.approx((runs * (8 + efficiency.START) + judged * efficiency.JUDGE) / 60)
     efficiency.work(made, names, SEEDS, RATES, "")
     assert sorted(call for call in calls if call != "measure") == sorted(
-        [f"train {m} {r} 0" for m in ("ijepa", "mae") for r in ("0.001", "0.002")]
+        [f"train {m} {r} 0" for m in ("ijepa", "mae") for r in ("0.001", "0.002", "0.004")]
         + [f"train {m} 0.002 1" for m in ("ijepa", "mae")]
     )
-    assert calls.count("measure") == 2 * (2 * 4 + 1)
+    assert calls.count("measure") == 2 * (2 * 4 + 2)
     assert rate_of(made, "MAE", RATES) == rate_of(made, "lightly MAE", RATES) == 2e-3
     for folder in made.folder.glob("*-*/checkpoints"):
         assert len(list(folder.iterdir())) == 1  # what has been measured is not kept
@@ -220,6 +221,22 @@ def test_studies_are_not_mixed(study: tuple[Study, list[str]]) -> None:
     made, _ = study
     with pytest.raises(UserError, match=r"8\.0.*16.*another --out"):
         costs.of(made._replace(batch=32))
+
+
+@pytest.mark.parametrize(("top", "tried"), [(1e-3, 2), (2e-3, 3), (4e-3, 4), (1.0, 4)])
+def test_a_rate_that_is_best_at_the_end_is_doubled(
+    study: tuple[Study, list[str]], monkeypatch: pytest.MonkeyPatch, top: float, tried: int
+) -> None:
+    """The best of all rates is `top`: so many are tried, twice beyond what was asked for at most."""
+    made, _ = study
+    monkeypatch.setattr(efficiency, "run", lambda *given: None)
+    monkeypatch.setattr(
+        efficiency, "scores", lambda study, name, rate, seed, part: {"100": {"val": -abs(math.log(rate / top))}}
+    )
+    chosen = efficiency.chosen_rate(made, "MAE", RATES[::-1])
+    assert chosen == min(top, 8e-3)
+    found = json.loads((made.folder / "rates.json").read_text())["MAE"]
+    assert list(map(float, found)) == [1e-3, 2e-3, 4e-3, 8e-3][:tried]
 
 
 def test_of_equal_rates_the_lower() -> None:
