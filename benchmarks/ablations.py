@@ -115,7 +115,6 @@ ABLATIONS = {
             Row("average from .99 (the quick start)", []),
             Row("average from .9", ["target.start=0.9"]),
             Row("average from .996 (the paper's)", ["target.start=0.996"]),
-            Row("average of .99 throughout", ["target.end=0.99"]),
             Row("the encoder itself, gradient stopped", ["target=shared_detached", *NORMED]),
             Row("the encoder at its start, fixed", ["target.start=1.0"]),
         ],
