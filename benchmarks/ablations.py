@@ -44,6 +44,8 @@ class Ablation(NamedTuple):
 
     title: str
     source: str
+    usual: str
+    """The row of the usual choice, against which the others are held seed by seed."""
     rows: list[Row]
 
 
@@ -65,6 +67,7 @@ ABLATIONS = {
     "masks": Ablation(
         "what is seen and what is asked",
         "table 6",
+        "multi-block",
         [
             Row("multi-block", [], "54.2"),
             # On 8 x 8 patches its smallest block has 8, and it draws forever unless fewer are enough.
@@ -77,6 +80,7 @@ ABLATIONS = {
     "targets": Ablation(
         "number of target blocks",
         "table 10",
+        "4",
         [
             Row("1", ["masks.targets=1"], "9.0"),
             Row("2", ["masks.targets=2"], "22.0"),
@@ -87,6 +91,7 @@ ABLATIONS = {
     "scale": Ablation(
         "scale of the target blocks",
         "table 8",
+        "0.15 to 0.2",
         [
             scale(0.075, 0.2, "19.2"),
             scale(0.15, 0.2, "54.2"),
@@ -97,11 +102,13 @@ ABLATIONS = {
     "context": Ablation(
         "scale of the context block",
         "table 9",
+        "0.85 to 1",
         [context(0.4, "31.2"), context(0.65, "47.1"), context(0.75, "49.3"), context(0.85, "54.2")],
     ),
     "depth": Ablation(
         "depth of the predictor",
         "table 12, ViT-L/16, 500 epochs",
+        "2",
         [
             Row("1", ["predictor.depth=1"]),
             Row("2", [], "64.0 (6 blocks)"),
@@ -111,6 +118,7 @@ ABLATIONS = {
     "ema": Ablation(
         "the encoder that gives the answers",
         "no table in the paper",
+        "average from .99 (the quick start)",
         [
             Row("average from .99 (the quick start)", []),
             Row("average from .9", ["target.start=0.9"]),
@@ -122,6 +130,7 @@ ABLATIONS = {
     "norm": Ablation(
         "what is predicted",
         "table 7, ViT-L/16: answers of the encoder after 500 epochs, pixels after 800",
+        "representations, layer-normed",
         [
             Row("representations, layer-normed", [], "66.9"),
             Row("representations as they are", ["target.normalise=false"]),
@@ -181,12 +190,15 @@ def table(study: Study, ablation: Ablation, seeds: Sequence[int]) -> Table:
     for heading in (
         "",
         *(f"{share} % of the labels" for share in SHARES),
+        f"with all labels, over “{ablation.usual}” of the same seed",
         "seeds",
         "processor minutes",
         f"I-JEPA's paper ({ablation.source})",
     ):
         found.add_column(heading)
     begin = [study.folder / f"untrained-{seed}.json" for seed in seeds]
+    (usual,) = (row for row in ablation.rows if row.name == ablation.usual)
+    beside = [study.scored(usual, seed) for seed in seeds]
     for name, files, minutes, paper in (
         ("untrained encoder", begin, "", ""),
         *(
@@ -201,7 +213,15 @@ def table(study: Study, ablation: Ablation, seeds: Sequence[int]) -> Table:
     ):
         scores = [read(file) for file in files if file.exists()]
         cells = [interval([one[share]["test"] for one in scores]) for share in SHARES]
-        found.add_row(name, *cells, str(len(scores)), minutes, paper)
+        pairs = [
+            (read(one), read(other))
+            for one, other in zip(files, beside, strict=True)
+            if one.exists() and other.exists()
+        ]
+        more = (
+            "" if name == usual.name else interval([one["100"]["test"] - other["100"]["test"] for one, other in pairs])
+        )
+        found.add_row(name, *cells, more, str(len(scores)), minutes, paper)
     return found
 
 

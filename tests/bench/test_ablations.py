@@ -88,6 +88,15 @@ def test_only_what_is_missing_is_trained(tmp_path: Path, monkeypatch: pytest.Mon
     cells = [list(column.cells) for column in shown.columns]
     assert cells[1] == ["", "50.0", "", "", "50.0", ""]
     assert cells[-1] == ["", *(row.paper for row in rows)]
+    write_json(study.scored(rows[3], 0), {share: {"test": 56.5, "val": 0.0} for share in SHARES})
+    write_json(study.folder / "untrained-0.json", {share: {"test": 41.0, "val": 0.0} for share in SHARES})
+    again = ablations.table(study, ABLATIONS["masks"], [0])
+    assert list(again.columns[4].cells) == ["-9.0", "", "", "", "6.5", ""]
+
+
+def test_the_usual_choice_is_one_of_the_rows() -> None:
+    for ablation in ABLATIONS.values():
+        assert [row.name for row in ablation.rows].count(ablation.usual) == 1
 
 
 def test_base_rows_are_the_quick_start() -> None:
