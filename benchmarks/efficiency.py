@@ -16,7 +16,7 @@ import argparse
 import csv
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -37,7 +37,7 @@ METHODS = {"I-JEPA": "ijepa", "MAE": "mae", "data2vec 2": "data2vec2", "iBOT": "
 RATES = (1.5e-3, 3e-3, 6e-3)
 """Once, twice and four times the quick start's."""
 FURTHER = 2
-"""How often the highest is doubled at most."""
+"""How often the highest is doubled, or the lowest halved, at most."""
 PARTS = 8
 """Into so many parts a run is cut by its checkpoints."""
 MEASURED = (1, 2, 4, 8)
@@ -83,7 +83,7 @@ def scores(study: Study, name: str, rate: float, seed: int, part: int) -> Scores
 def chosen_rate(study: Study, name: str, rates: Sequence[float]) -> float:
     """The learning rate that is best on validation data with seed 0, tried unless that is done.
 
-    While the highest is the best, twice as much is tried.
+    While the highest is the best, twice as much is tried, while the lowest is, half as much.
     """
     if len(rates) == 1:
         return rates[0]
@@ -91,9 +91,7 @@ def chosen_rate(study: Study, name: str, rates: Sequence[float]) -> float:
     kept: dict[str, dict[str, float]] = json.loads(file.read_text()) if file.exists() else {}
     if name not in kept:
         found: dict[str, float] = {}
-        for rate in (*sorted(rates), *(max(rates) * 2**more for more in range(1, FURTHER + 1))):
-            if len(found) >= len(rates) and best(found) < max(map(float, found)):
-                break  # the best is not at the upper end
+        for rate in tries(sorted(rates), found):
             run(study, name, rate, 0, "")
             found[f"{rate:g}"] = scores(study, name, rate, 0, PARTS)["100"]["val"]
         write_json(file, {**kept, name: found})
@@ -102,6 +100,17 @@ def chosen_rate(study: Study, name: str, rates: Sequence[float]) -> float:
                 tidy(folder_of(study, name, rate, 0), steps_of(study, name))
         return best(found)
     return best(kept[name])
+
+
+def tries(rates: Sequence[float], found: dict[str, float]) -> Iterator[float]:
+    """The learning rates to try, ascending ones first, then beyond the end at which the best lies; looks at what came out."""
+    yield from rates
+    for factor, end in ((2.0, max), (0.5, min)):
+        for _ in range(FURTHER):
+            last = end(map(float, found))
+            if best(found) != last:
+                break
+            yield last * factor
 
 
 def best(found: dict[str, float]) -> float:

@@ -223,20 +223,31 @@ def test_studies_are_not_mixed(study: tuple[Study, list[str]]) -> None:
         costs.of(made._replace(batch=32))
 
 
-@pytest.mark.parametrize(("top", "tried"), [(1e-3, 2), (2e-3, 3), (4e-3, 4), (1.0, 4)])
-def test_a_rate_that_is_best_at_the_end_is_doubled(
-    study: tuple[Study, list[str]], monkeypatch: pytest.MonkeyPatch, top: float, tried: int
+@pytest.mark.parametrize(
+    ("top", "tried"),
+    [
+        (2e-3, [1e-3, 2e-3, 3e-3]),
+        (3e-3, [1e-3, 2e-3, 3e-3, 6e-3]),
+        (6e-3, [1e-3, 2e-3, 3e-3, 6e-3, 12e-3]),
+        (1.0, [1e-3, 2e-3, 3e-3, 6e-3, 12e-3]),
+        (5e-4, [1e-3, 2e-3, 3e-3, 5e-4, 2.5e-4]),
+        (1e-3, [1e-3, 2e-3, 3e-3, 5e-4]),
+        (1e-9, [1e-3, 2e-3, 3e-3, 5e-4, 2.5e-4]),
+    ],
+)
+def test_a_rate_that_is_best_at_an_end_is_not_the_last(
+    study: tuple[Study, list[str]], monkeypatch: pytest.MonkeyPatch, top: float, tried: list[float]
 ) -> None:
-    """The best of all rates is `top`: so many are tried, twice beyond what was asked for at most."""
+    """Of all rates `top` is the best, and the nearer the better."""
     made, _ = study
     monkeypatch.setattr(efficiency, "run", lambda *given: None)
     monkeypatch.setattr(
         efficiency, "scores", lambda study, name, rate, seed, part: {"100": {"val": -abs(math.log(rate / top))}}
     )
-    chosen = efficiency.chosen_rate(made, "MAE", RATES[::-1])
-    assert chosen == min(top, 8e-3)
+    chosen = efficiency.chosen_rate(made, "MAE", [3e-3, 1e-3, 2e-3])
+    assert chosen == min(tried, key=lambda rate: abs(math.log(rate / top)))
     found = json.loads((made.folder / "rates.json").read_text())["MAE"]
-    assert list(map(float, found)) == [1e-3, 2e-3, 4e-3, 8e-3][:tried]
+    assert [float(rate) for rate in found] == tried
 
 
 def test_of_equal_rates_the_lower() -> None:
