@@ -106,14 +106,18 @@ def trained(folder: Path, words: Sequence[str], seed: int, steps: int, marks: in
         write_json(folder / SPENT, spent)
 
 
-def measured(folder: Path, words: Sequence[str], step: int) -> Scores:
-    """The scores of a run's encoder after a step, measured if they are not there."""
+def measured(folder: Path, words: Sequence[str], step: int, learner: bool = False) -> Scores:
+    """The scores of a run's encoder after a step, measured if they are not there.
+
+    That is the one that a run would release: the moving average, if there is one; with `learner` the one that learns.
+    """
     file = folder / f"scores-{step}.json"
     if not file.exists():
         config = composed(words)
         model = build_model(config, 1)
         checkpoint.load_model(folder / "checkpoints" / checkpoint.name_of(step), model)
-        write_json(file, judged(model.target.released(model.encoder), probe_of(config)))
+        encoder = model.encoder if learner else model.target.released(model.encoder)
+        write_json(file, judged(encoder, probe_of(config)))
     return read(file)
 
 

@@ -12,6 +12,7 @@ from benchmarks import ablations
 from benchmarks.ablations import ABLATIONS, Row, Study
 from benchmarks.efficient import frozen
 from benchmarks.efficient.frozen import SHARES, composed
+from worldjepa.evaluate.cached import weights_hash
 from worldjepa.masks import MultiBlock
 from worldjepa.train.build import build_model, build_sampler
 from worldjepa.train.folder import write_json
@@ -71,7 +72,7 @@ def test_only_what_is_missing_is_trained(tmp_path: Path, monkeypatch: pytest.Mon
         write_json(folder / "report.json", {})
         return 1.0
 
-    def measured(folder: Path, words: list[str], step: int) -> frozen.Scores:
+    def measured(folder: Path, words: list[str], step: int, learner: bool) -> frozen.Scores:
         found = {share: {"test": 50.0, "val": 50.0} for share in SHARES}
         write_json(folder / f"scores-{step}.json", found)
         return found
@@ -92,6 +93,27 @@ def test_only_what_is_missing_is_trained(tmp_path: Path, monkeypatch: pytest.Mon
     write_json(study.folder / "untrained-0.json", {share: {"test": 41.0, "val": 0.0} for share in SHARES})
     again = ablations.table(study, ABLATIONS["masks"], [0])
     assert list(again.columns[4].cells) == ["-9.0", "", "", "", "6.5", ""]
+
+
+def test_where_the_answers_never_change_the_encoder_that_learns_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a fixed target all that is learned is in the other encoder."""
+    (fixed,) = (row for row in ABLATIONS["ema"].rows if row.words == ["target.start=1.0"])
+    assert [row for ablation in ABLATIONS.values() for row in ablation.rows if row.learner] == [fixed]
+    words, judged = [*STUDY.words(fixed), *TOY], []
+    torch.manual_seed(0)
+    model = build_model(composed(words), 1)
+    with torch.no_grad():
+        for parameter in model.encoder.parameters():
+            parameter.add_(1.0)
+    monkeypatch.setattr(frozen.checkpoint, "load_model", lambda path, other: other.load_state_dict(model.state_dict()))
+    monkeypatch.setattr(frozen, "judged", lambda encoder, splits: judged.append(weights_hash(encoder)) or {})
+    for folder, learner in ((tmp_path / "a", True), (tmp_path / "b", False)):
+        folder.mkdir()
+        frozen.measured(folder, words, 1, learner)
+    assert judged == [weights_hash(model.encoder), weights_hash(model.target.released(model.encoder))]
+    assert judged[0] != judged[1]
 
 
 def test_the_usual_choice_is_one_of_the_rows() -> None:
