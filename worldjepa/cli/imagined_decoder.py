@@ -74,7 +74,12 @@ def network_of(scenes: Scenes, wanted: Wanted) -> dict[str, Any]:
 
 def progress(console: Console) -> Progress:
     """A bar for each part of the work."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(elapsed_when_finished=True))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
     return Progress(*columns, console=console)
 
 
