@@ -322,7 +322,7 @@ def draw(found: dict[str, dict[int, list[Point]]], file: Path) -> None:
             place.set_xlabel({"seconds": "seconds of training", "samples": "images", "flops": "operations"}[axis])
             if column == 0:
                 place.set_ylabel(f"linear probe, %, {share} % of the labels")
-    axes[0, 0].legend(fontsize=8)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize=9)
     figure.savefig(file, dpi=110)
 
 
