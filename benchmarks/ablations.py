@@ -12,6 +12,7 @@ share are trained once. Stopped at any place, it goes on there.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from rich.table import Table
 from benchmarks.efficient import publish
 from benchmarks.efficient.curves import interval
 from benchmarks.efficient.frozen import SHARES, measured, read, tidy, trained, untrained
+from worldjepa.cli.dispatch import guarded
 from worldjepa.train import allocator
 
 TRAIN, JUDGE = 0.07, 19.0
@@ -227,12 +229,12 @@ def table(study: Study, ablation: Ablation, seeds: Sequence[int]) -> Table:
     return found
 
 
-def place(what: str) -> str:
+def section(what: str) -> str:
     """The name of the section for an ablation's table."""
     return f"ablation-{what}"
 
 
-def main() -> None:
+def main() -> int:
     """Train what is missing and print the table of what there is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=ABLATIONS)
@@ -249,14 +251,14 @@ def main() -> None:
     torch.set_num_threads(1)
     allocator.keep_freed_memory()
     study, ablation = Study(options.out, options.steps, options.batch), ABLATIONS[options.what]
-    publish.check(options.into, place(options.what))
+    publish.check(options.into, section(options.what))
     if not options.table:
         minutes = estimate(study, ablation.rows, options.seeds)
         Console().print(
             f"about {minutes:.0f} processor minutes to go: {len(ablation.rows)} rows, seeds {options.seeds}"
         )
         if options.estimate:
-            return
+            return 0
         for seed in options.seeds:
             untrained(study.folder, study.words(Row("", [])), seed)
             for row in ablation.rows:
@@ -265,8 +267,9 @@ def main() -> None:
     publish.show([found], 180)
     if options.into is not None:
         folders = [study.of(row, seed) for row in ablation.rows for seed in options.seeds]
-        publish.publish(options.into, place(options.what), "benchmarks.ablations", [found], folders)
+        publish.publish(options.into, section(options.what), "benchmarks.ablations", [found], folders)
+    return 0
 
 
 if __name__ == "__main__":
-    publish.ended(main)
+    sys.exit(guarded(main))

@@ -16,6 +16,7 @@ import argparse
 import csv
 import itertools
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from benchmarks.efficient.curves import AXES, Point, interval, reached, rows, un
 from benchmarks.efficient.frozen import SHARES, Scores, measured, read, tidy, trained, untrained
 from benchmarks.efficient.outside import PEERS
 from worldjepa.bench.curves import halfway
+from worldjepa.cli.dispatch import guarded
 from worldjepa.train import allocator
 from worldjepa.train.folder import write_json
 
@@ -216,9 +218,7 @@ def show(
         tables.append(target_table(found, share, target))
     publish.show(tables, 220)
     if into is not None:
-        publish.publish(
-            into, f"efficiency-{study.data}", "benchmarks.efficiency", tables, itertools.chain(*folders.values())
-        )
+        publish.publish(into, section(study), "benchmarks.efficiency", tables, itertools.chain(*folders.values()))
     lines = [row for name, runs in found.items() for seed, points in runs.items() for row in rows(name, seed, points)]
     write_json(study.folder / "curves.json", lines)
     with (study.folder / "curves.csv").open("w", newline="") as stream:
@@ -228,7 +228,7 @@ def show(
     return found
 
 
-def place(study: Study) -> str:
+def section(study: Study) -> str:
     """The name of the section for a study's tables."""
     return f"efficiency-{study.data}"
 
@@ -326,7 +326,7 @@ def draw(found: dict[str, dict[int, list[Point]]], file: Path) -> None:
     figure.savefig(file, dpi=110)
 
 
-def main() -> None:
+def main() -> int:
     """Measure what is missing and show what there is."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("outputs/efficiency"))
@@ -352,16 +352,17 @@ def main() -> None:
     allocator.keep_freed_memory()
     study = Study(options.out, options.data, options.seconds, options.batch, options.ema)
     names: list[str] = [*options.methods, *(PEERS if options.peers or options.table else ())]
-    publish.check(options.into, place(study))
+    publish.check(options.into, section(study))
     if not options.table:
         minutes = estimate(study, names, options.seeds, options.rates)
         Console().print(f"about {minutes:.0f} processor minutes to go: {len(names)} methods, seeds {options.seeds}")
         if options.estimate:
-            return
+            return 0
         work(study, names, options.seeds, options.rates, options.peers)
     found = show(study, names, options.seeds, options.rates, options.targets, options.into)
     if options.picture is not None and found:
         draw(found, options.picture)
+    return 0
 
 
 def work(study: Study, names: Sequence[str], seeds: Sequence[int], rates: Sequence[float], python: str) -> None:
@@ -376,4 +377,4 @@ def work(study: Study, names: Sequence[str], seeds: Sequence[int], rates: Sequen
 
 
 if __name__ == "__main__":
-    publish.ended(main)
+    sys.exit(guarded(main))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime
 import json
+import platform
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.efficient.frozen import SPENT
-from worldjepa.errors import Unsaved, UserError
 from worldjepa.report.files import replaced, write
+from worldjepa.report.markdown import code, escaped, tabulated
+from worldjepa.report.table import Column
+from worldjepa.report.table import Table as Tabular
 
 KIND = "made"
 """Of the marks in a file: `<!-- made:NAME -->`."""
@@ -44,7 +47,8 @@ def origin(folders: Iterable[Path]) -> Origin:
         told = json.loads(file.read_text())
         commits.add((told.get("git") or "no commit")[:7])
         gpus = [f"GPU {device['name']}" for device in told.get("devices", [])]
-        machine = [f"{told['processors']} processors ({processor()})", f"{told['threads']} thread(s) a run", *gpus]
+        name = processor() if told["platform"] == platform.platform() else told["platform"]  # runs do not tell it
+        machine = [f"{told['processors']} processors ({name})", f"{told['threads']} thread(s) a run", *gpus]
         machines.add(", ".join([*machine, f"torch {told['versions']['torch']}"]))
         if (folder / SPENT).exists():
             spent.append(json.loads((folder / SPENT).read_text()))
@@ -95,15 +99,6 @@ def check(file: Path | None, name: str) -> None:
         replaced(file, KIND, name, "")
 
 
-def ended(main: Callable[[], None]) -> None:
-    """Run a benchmark; a mistake of the user ends it with one line and 2, what the disk does not take with one line and 1."""
-    try:
-        main()
-    except (UserError, Unsaved) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UserError) else 1)
-
-
 def publish(file: Path, name: str, module: str, tables: Sequence[Table], folders: Iterable[Path]) -> None:
     """Write tables between the lines `<!-- made:NAME -->` and `<!-- /made:NAME -->` of a file.
 
@@ -116,17 +111,19 @@ def publish(file: Path, name: str, module: str, tables: Sequence[Table], folders
     if found.minutes is not None and found.untold:
         minutes += f" ({found.untold} interrupted run(s) not counted)"
     lead = (
-        f"`{command(module, sys.argv[1:])}`, commit {', '.join(found.commits)}, {'; '.join(found.machines)}{minutes}; "
+        f"{code(command(module, sys.argv[1:]))}, commit {', '.join(found.commits)}, {'; '.join(found.machines)}{minutes}; "
         f"written {datetime.date.today().isoformat()}."
     )
     write(file, replaced(file, KIND, name, "\n\n".join([lead, *map(markdown, tables)])))
 
 
 def markdown(table: Table) -> str:
-    """A table as Markdown below its title."""
-    rows = zip(*(list(column.cells) for column in table.columns), strict=True)
-    lines = [[str(column.header) for column in table.columns], ["---"] * len(table.columns), *map(list, rows)]
-    return "\n".join([f"**{table.title}**", "", *(f"| {' | '.join(map(str, line))} |" for line in lines)])
+    """A table as Markdown below its title; all of its columns but the first hold numbers."""
+    headings = [str(column.header) for column in table.columns]
+    rows = zip(*([str(cell) for cell in column.cells] for column in table.columns), strict=True)
+    columns = [Column(heading, numeric=place > 0) for place, heading in enumerate(headings)]
+    shown = Tabular(str(table.title), columns, list(rows))
+    return f"**{escaped(shown.title)}**\n\n{tabulated(shown)}"
 
 
 def show(tables: Sequence[Table], width: int) -> None:

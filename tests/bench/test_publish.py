@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,22 @@ from rich.table import Table
 from benchmarks import ablations
 from benchmarks.efficient import publish
 from benchmarks.efficient.frozen import SPENT
+from worldjepa.cli.dispatch import guarded
 from worldjepa.errors import UserError
 from worldjepa.train.folder import write_json
 
 
 def ran(folder: Path, commit: str, minutes: float | None, **more: object) -> Path:
     folder.mkdir()
-    told = {"git": commit, "processors": 2, "threads": 1, "devices": [], "versions": {"torch": "2.11.0"}, **more}
+    told = {
+        "git": commit,
+        "platform": platform.platform(),
+        "processors": 2,
+        "threads": 1,
+        "devices": [],
+        "versions": {"torch": "2.11.0"},
+        **more,
+    }
     write_json(folder / "environment.json", told)
     if minutes is not None:
         (folder / SPENT).write_text(str(60 * minutes))
@@ -44,7 +54,8 @@ def test_a_table_stands_between_its_marks_with_its_origin(tmp_path: Path, monkey
         in text
     )
     assert (
-        "**accuracy, %**\n\n| method | score |\n| --- | --- |\n| I-JEPA | 79.1 |\n\n<!-- /made:one -->\nafter\n" in text
+        "**accuracy, %**\n\n| method | score |\n| --- | ---: |\n| I-JEPA | 79.1 |\n\n<!-- /made:one -->\nafter\n"
+        in text
     )
     assert text.endswith("<!-- made:two -->\n<!-- /made:two -->\n")
     assert "secret" not in text
@@ -61,6 +72,8 @@ def test_what_is_not_known_of_the_time_is_said(tmp_path: Path) -> None:
     assert sorted(machine.count("GPU H") for machine in found.machines) == [0, 1]
     assert (found.minutes, found.untold) == (2.0, 1)
     assert publish.origin(folders[1:]).minutes is None
+    elsewhere = publish.origin([ran(tmp_path / "c", "0123456789", 1.0, platform="another machine")])
+    assert elsewhere.machines == ["2 processors (another machine), 1 thread(s) a run, torch 2.11.0"]
     assert publish.minutes_of(folders) == publish.minutes_of([]) == ""
     assert publish.minutes_of(folders[:1]) == "2.0"
 
@@ -78,9 +91,7 @@ def test_a_mistake_is_one_line_before_anything_is_done(
     words = ["masks", "--into", str(file), "--out", str(tmp_path / "out")]
     monkeypatch.setattr("sys.argv", ["ablations", *words])
     monkeypatch.setattr(ablations, "untrained", lambda *given: pytest.fail("something was done"))
-    with pytest.raises(SystemExit) as ended:
-        publish.ended(ablations.main)
-    assert ended.value.code == 2
+    assert guarded(ablations.main) == 2
     error = capsys.readouterr().err
     assert "made:ablation-masks" in error
     assert error.count("\n") == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from worldjepa.errors import UserError, suggest
 
@@ -38,8 +38,13 @@ def main(argv: list[str] | None = None) -> int:
         from the keyboard, or the verb's own code.
     """
     words = sys.argv[1:] if argv is None else argv
+    return guarded(lambda: _dispatch(words))
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """Do some work and return its exit code, or that of the mistake that ended it, told in one line on stderr."""
     try:
-        return _dispatch(words)
+        return work()
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code

@@ -51,7 +51,7 @@ def _part(part: Part) -> list[str]:
         case Words():
             return [escaped(part.text)]
         case Table():
-            return [f"**{escaped(part.title)}**", _table(part)]
+            return [f"**{escaped(part.title)}**", tabulated(part)]
         case Numbered():
             return [
                 "\n".join(f"{n}. {code(one.text)} {escaped(said)}" for n, (one, said) in enumerate(part.entries, 1))
@@ -71,7 +71,8 @@ def _fenced(text: str) -> str:
     return f"{fence}\n{lines}\n{fence}"
 
 
-def _table(table: Table) -> str:
+def tabulated(table: Table) -> str:
+    """The rows of a table below its headings, without its title."""
     head = _line([escaped(column.name) for column in table.columns])
     rule = _line(["---:" if column.numeric else "---" for column in table.columns])
     return "\n".join([head, rule, *(_line([_cell(cell) for cell in row]) for row in table.rows)])
