@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
-import json
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,10 +28,11 @@ from rich.table import Table
 from benchmarks.efficient import costs, outside, publish
 from benchmarks.efficient.costs import Study
 from benchmarks.efficient.curves import AXES, Point, interval, reached, rows, until
-from benchmarks.efficient.frozen import SHARES, Scores, measured, read, tidy, trained, untrained
+from benchmarks.efficient.frozen import SHARES, Scores, loaded, measured, read, tidy, trained, untrained
 from benchmarks.efficient.outside import PEERS
 from worldjepa.bench.curves import halfway
 from worldjepa.cli.dispatch import guarded
+from worldjepa.errors import UserError
 from worldjepa.train import allocator
 from worldjepa.train.folder import write_json
 
@@ -90,7 +91,7 @@ def chosen_rate(study: Study, name: str, rates: Sequence[float]) -> float:
     if len(rates) == 1:
         return rates[0]
     file = study.folder / "rates.json"
-    kept: dict[str, dict[str, float]] = json.loads(file.read_text()) if file.exists() else {}
+    kept: dict[str, dict[str, float]] = loaded(file) if file.exists() else {}
     if name not in kept:
         found: dict[str, float] = {}
         for rate in tries(sorted(rates), found):
@@ -138,7 +139,7 @@ def measure(study: Study, name: str, seed: int, rates: Sequence[float], python: 
 def estimate(study: Study, names: Sequence[str], seeds: Sequence[int], rates: Sequence[float]) -> float:
     """Processor minutes of what is still to be done, by what such things took before."""
     minutes, kept = 0.0, study.folder / "rates.json"
-    tried = json.loads(kept.read_text()) if kept.exists() else {}
+    tried = loaded(kept) if kept.exists() else {}
     for name in names:
         if name not in PEERS and len(rates) > 1 and name not in tried:
             minutes += (len(rates) - 1) * (study.seconds + START + JUDGE) / 60
@@ -178,7 +179,7 @@ def gathered(
 ) -> dict[str, dict[int, list[Point]]]:
     """The curves that there are, by method and seed."""
     file = study.folder / "rates.json"
-    tried = json.loads(file.read_text()) if file.exists() else {}
+    tried = loaded(file) if file.exists() else {}
     found: dict[str, dict[int, list[Point]]] = {}
     for name in names:
         ours = PEERS[name].like if name in PEERS else name
@@ -353,6 +354,10 @@ def main() -> int:
     study = Study(options.out, options.data, options.seconds, options.batch, options.ema)
     names: list[str] = [*options.methods, *(PEERS if options.peers or options.table else ())]
     publish.check(options.into, section(study))
+    if options.peers and not options.table and shutil.which(options.peers) is None:
+        raise UserError(
+            f"--peers {options.peers}: there is no such program; `python -m benchmarks.peers FOLDER` makes it"
+        )
     if not options.table:
         minutes = estimate(study, names, options.seeds, options.rates)
         Console().print(f"about {minutes:.0f} processor minutes to go: {len(names)} methods, seeds {options.seeds}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.efficient.frozen import composed
+from benchmarks.efficient.frozen import composed, loaded
 from worldjepa.cli.validate import settings
 from worldjepa.data.views import stacked
 from worldjepa.errors import UserError
@@ -62,7 +61,7 @@ def of(study: Study) -> dict[str, dict[str, Any]]:
     file = study.folder / "costs.json"
     if not file.exists():
         return {}
-    kept = json.loads(file.read_text())
+    kept = loaded(file)
     asked = {"seconds": study.seconds, "batch": study.batch}
     if kept["study"] != asked:
         raise UserError(f"{study.folder} is of a study with {kept['study']}, not {asked}: choose another --out")

@@ -7,6 +7,7 @@ import shutil
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -15,6 +16,7 @@ from benchmarks.seeds import worldjepa
 from worldjepa.cli.compose import compose_config
 from worldjepa.cli.validate import validate
 from worldjepa.data import ProbeSplits
+from worldjepa.errors import UserError
 from worldjepa.evaluate.embed import embed, labelled
 from worldjepa.evaluate.lowshot import drawn, rows_of
 from worldjepa.evaluate.probes import accuracy, logistic
@@ -122,9 +124,25 @@ def measured(folder: Path, words: Sequence[str], step: int, learner: bool = Fals
 
 
 def read(file: Path) -> Scores:
-    """Scores that were written."""
-    found: Scores = json.loads(file.read_text())
+    """Scores that were written.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    found: Scores = loaded(file)
     return found
+
+
+def loaded(file: Path) -> Any:
+    """What a JSON file of a study holds.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file} is damaged ({error}): delete it, and it is made anew") from error
 
 
 def tidy(folder: Path, last: int) -> None:

@@ -20,6 +20,7 @@ from benchmarks.efficient.costs import Study
 from benchmarks.efficient.curves import Point, interval, reached, rows, until
 from benchmarks.efficient.frozen import SHARES, composed, probed
 from worldjepa.bench.curves import halfway
+from worldjepa.cli.dispatch import guarded
 from worldjepa.cli.validate import settings
 from worldjepa.errors import UserError
 from worldjepa.evaluate.cached import weights_hash
@@ -215,6 +216,26 @@ def test_another_package_is_held_against_its_own_beginning(study: tuple[Study, l
     assert cells[1][0].startswith("1.0")
     assert cells[4] == ["", interval([89.0, 89.0]), "79.0"]
     assert efficiency.own(found) == {"MAE": found["MAE"]}  # the target does not depend on who else is there
+
+
+@pytest.mark.parametrize("name", ["costs.json", "rates.json", "untrained-0.json"])
+def test_a_damaged_file_is_named(study: tuple[Study, list[str]], name: str) -> None:
+    made, _ = study
+    efficiency.work(made, ["I-JEPA"], SEEDS, RATES, "")
+    (made.folder / name).write_text('{"I-JEPA": ')
+    with pytest.raises(UserError, match=f"{name} is damaged"):
+        efficiency.show(made, ["I-JEPA"], SEEDS, RATES, [])
+
+
+def test_peers_that_are_not_there_are_named_before_anything_is_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["efficiency", "--peers", "/no/python", "--out", str(tmp_path / "out")])
+    monkeypatch.setattr(efficiency, "work", lambda *given: pytest.fail("something was done"))
+    assert guarded(efficiency.main) == 2
+    error = capsys.readouterr().err
+    assert "--peers /no/python: there is no such program" in error
+    assert error.count("\n") == 1
 
 
 def test_studies_are_not_mixed(study: tuple[Study, list[str]]) -> None:
