@@ -294,7 +294,7 @@ def test_what_is_imagined_is_shown_with_what_a_judge_read(tmp_path: Path) -> Non
             "chance": 0.125,
             "scenes": 250,
             "share": share,
-            "more_than": {"regression": {"mean": 0.216, "p": 0.0002}, "batch mean": {"mean": "?"}},
+            "more_than": {"regression": {"mean": 0.216, "p": 0.0002}, "batch mean": {"mean": -0.01, "p": 0.4}},
         },
         "state": {"kind": "numbers", "radius": 0.06, "scenes": 9, "share": share, "median_error": {"samples": 0.041}},
         "nothing": 3,
