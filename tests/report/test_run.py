@@ -308,8 +308,8 @@ def test_what_is_imagined_is_shown_with_what_a_judge_read(tmp_path: Path) -> Non
     )
     assert "samples from predictions 32.4 (27.6 to 37.4) chance 12.5" in said
     assert (
-        "pattern is read from samples 21.6 points more often than from the control: the mean of what could be (p 0.0002)."
-        in said
+        "pattern is read from samples 21.6 points more often than from the control: the mean of what could be (p 0.0002), "
+        "1.0 points less often than from samples from the mean prediction (p 0.4)." in said
     )
     assert "within 0.06 of the true one, % (95 % interval) median error what was there 100.0 (100.0 to 100.0) –" in said
     assert "samples from predictions 32.4 (27.6 to 37.4) 0.041" in said
