@@ -195,9 +195,10 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def toy(parts: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small option library that the command line takes for the package's own."""
-    folder = tmp_path / "library"
+    folder = tmp_path / "checkout" / "configs"
     write(folder, FILES)
-    monkeypatch.setattr("worldjepa.cli.compose.config_folder", lambda: folder)
+    # Not `config_folder` itself: a module that is first imported meanwhile would keep the replacement for good.
+    monkeypatch.setattr("worldjepa.cli.compose.__file__", str(tmp_path / "checkout/worldjepa/cli/compose.py"))
     return folder
 
 
