@@ -42,7 +42,7 @@ class Walks(Episodes):
     """
 
     def __init__(self, env: RoomsEnv, policy: Wander, seeds: Int64[ndarray, " E"], steps: int) -> None:
-        state = RoomsEnv(env.layout, "state", env.size, env.dots, env.stride, env.reach, env.radius)
+        state = RoomsEnv(**{**env.settings({}), "view": "state"})
         state.reset(seeds)
         self.view, self.size, self.walls = env.view, env.size, state.walls
         self.actions = policy.actions(seeds, steps, env.low, env.high).astype(np.float32)
@@ -136,6 +136,7 @@ class Rooms(DataSource, Simulated):
         stride: length of a step.
         reach: distance at which a goal counts as reached.
         radius: how near the point can come to a wall or the border.
+        wind: how far an unseen wind carries the point in every step.
         episodes: how many walks.
         steps: actions in each.
         history: frames of a window that are seen.
@@ -160,6 +161,7 @@ class Rooms(DataSource, Simulated):
         stride: float = 0.05,
         reach: float = 0.06,
         radius: float = RADIUS,
+        wind: float = 0.0,
         episodes: int = 1_500,
         steps: int = 60,
         history: int = 1,
@@ -173,7 +175,7 @@ class Rooms(DataSource, Simulated):
     ) -> None:
         if min(episodes, steps) < 1:
             raise UserError(f"episodes and steps must be at least 1: episodes={episodes}, steps={steps}")
-        self.settings = (layout, view, size, dots, stride, reach, radius)
+        self.settings = (layout, view, size, dots, stride, reach, radius, wind)
         self.env = self.environment()
         self.policy = checked_wander(persistent, turn, shake)
         self.episodes, self.steps, self.seed = int(episodes), int(steps), int(seed)

@@ -22,7 +22,7 @@ from worldjepa.world.noise import normal, uniform
 View = Literal["pixels", "state"]
 Kind = Literal["near", "any", "far"]
 
-START, DOTS, DRIFT, GOAL = 1, 2, 3, 4
+START, DOTS, DRIFT, GOAL, WIND = 1, 2, 3, 4, 5
 """Keys of what is drawn at random in a world."""
 
 NEAR = 8.0
@@ -39,7 +39,8 @@ class RoomsEnv(Navigable):
     """B worlds of rooms.
 
     An action in [-1, 1]² pushes the point by at most `stride`; longer ones are shortened to a length of 1. Distractors wander
-    by themselves, are seen and touch nothing. The state is the point's position (x, y).
+    by themselves, are seen and touch nothing. The state is the point's position (x, y). No single picture shows the wind: what
+    comes is open until the point has moved.
 
     Args:
         layout: see `modalities.trajectory.layouts.walls_of`.
@@ -50,6 +51,8 @@ class RoomsEnv(Navigable):
         reach: distance at which a goal counts as reached.
         radius: how near the point can come to a wall or the border. Twice that is how far apart it stands on the two sides of
             a wall, which has to be seen in pictures of `size` pixels.
+        wind: how far the point is carried along y in every step besides, all the time: up in half of the worlds, down in the
+            others.
 
     Raises:
         UserError: a value is out of its range.
@@ -64,6 +67,7 @@ class RoomsEnv(Navigable):
         stride: float = 0.05,
         reach: float = 0.06,
         radius: float = RADIUS,
+        wind: float = 0.0,
     ) -> None:
         check_layout(layout)
         if view not in get_args(View):
@@ -74,15 +78,18 @@ class RoomsEnv(Navigable):
             raise UserError(f"stride must be in (0, 0.15] and reach in (0, 1): stride={stride}, reach={reach}")
         if not 0 < radius <= WIDEST:
             raise UserError(f"radius must be in (0, {WIDEST}]: radius={radius}")
+        if not 0 <= wind < stride:
+            raise UserError(f"wind must be at least 0 and below stride={stride}: wind={wind}")
         self.layout, self.view, self.size, self.dots = layout, view, int(size), int(dots)
-        self.stride, self.reach, self.radius = float(stride), float(reach), float(radius)
+        self.stride, self.reach, self.radius, self.wind = float(stride), float(reach), float(radius), float(wind)
         self.low, self.high = np.full(2, -1.0), np.full(2, 1.0)
         self.obs_shape = (CHANNELS, self.size, self.size) if view == "pixels" else (2,)
         self._begin(np.zeros(0, np.int64))
 
     def settings(self, made_with: Mapping[str, Any]) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {name: getattr(self, name) for name in ("layout", "view", "size", "dots", "stride", "reach", "radius")}
+        names = ("layout", "view", "size", "dots", "stride", "reach", "radius", "wind")
+        return {name: getattr(self, name) for name in names}
 
     def reset(self, seeds: Int64[ndarray, " B"]) -> Shaped[ndarray, "B ..."]:
         """Begin B worlds with their points anywhere and return what is observed."""
@@ -104,13 +111,16 @@ class RoomsEnv(Navigable):
         self.seeds, self.time = seeds, 0
         self.walls = walls_of(self.layout, seeds)
         self.position = free(uniform(seeds, START, count=2), self.walls)
+        self.carried = np.zeros((len(seeds), 2))
+        self.carried[:, 1] = np.where(uniform(seeds, WIND)[:, 0] < 0.5, -self.wind, self.wind)
         self.wandering = uniform(seeds, DOTS, count=2 * self.dots).reshape(len(seeds), self.dots, 2)
 
     def step(self, actions: Float[ndarray, "B 2"]) -> Shaped[ndarray, "B ..."]:
         """Push every point and return what is observed then."""
         actions = actions.astype(np.float64)
         length = np.linalg.norm(actions, axis=-1, keepdims=True)
-        self.position = move(self.position, self.stride * actions / np.maximum(1.0, length), self.walls, self.radius)
+        push = self.stride * actions / np.maximum(1.0, length) + self.carried
+        self.position = move(self.position, push, self.walls, self.radius)
         self.time += 1
         if self.dots:
             drift = normal(self.seeds, DRIFT, self.time, count=2 * self.dots).reshape(self.wandering.shape)
@@ -139,12 +149,13 @@ class RoomsEnv(Navigable):
         return near
 
     def steps_left(self, goal: Float64[ndarray, "B 2"]) -> Float64[ndarray, " B"]:
-        """The length of the shortest way, less `reach`, in steps."""
+        """The length of the shortest way, less `reach`, in steps in still air."""
         return np.maximum(0.0, shortest_way(self.walls, self.position, goal).length - self.reach) / self.stride
 
     def expert(self, goal: Float64[ndarray, "B 2"]) -> Float64[ndarray, "B 2"]:
-        """The push along the shortest way."""
-        ahead = (shortest_way(self.walls, self.position, goal).first - self.position) / self.stride
+        """The push along the shortest way, held against the wind."""
+        way = shortest_way(self.walls, self.position, goal).first - self.position
+        ahead = (way - self.carried) / self.stride
         return ahead / np.maximum(1.0, np.linalg.norm(ahead, axis=-1, keepdims=True))
 
     def tasks(self, kind: str, count: int, seed: int) -> list[Task]:

@@ -203,6 +203,35 @@ def test_states_are_observed_as_they_are() -> None:
     assert np.allclose(obs, env.state())
 
 
+def test_a_wind_cannot_be_seen_and_carries_half_of_the_worlds_each_way() -> None:
+    windy, still = (RoomsEnv("empty", size=16, wind=wind) for wind in (0.02, 0.0))
+    assert np.array_equal(windy.reset(seeds(200)), still.reset(seeds(200)))
+    middle = np.full((200, 2), 0.5)
+    windy.place(middle)
+    after = []
+    for _ in range(3):
+        windy.step(np.zeros((200, 2)))
+        after.append(windy.state())
+    assert np.allclose(np.abs(after[-1] - middle), [0, 0.06])
+    assert 0.4 < (after[-1][:, 1] > 0.5).mean() < 0.6
+    assert np.array_equal(after[0][:, 1] > 0.5, after[-1][:, 1] > 0.5)
+
+
+def test_walks_are_those_of_the_windy_world_and_the_expert_holds_against_it() -> None:
+    source = Rooms("two_rooms", "state", episodes=20, steps=9, wind=0.03)
+    walks = Walks(source.env, source.policy, seeds(20), 9)
+    assert np.allclose(walks.path, wandered(source.environment(), seeds(20), 9), atol=1e-6)
+    env = source.environment()
+    tasks = env.tasks("any", 40, seed=1)
+    goal = np.array([task.goal for task in tasks])
+    env.begin(tasks)
+    solved = env.solved(goal)
+    for _ in range(60):
+        env.step(env.expert(goal))
+        solved |= env.solved(goal)
+    assert solved.all()
+
+
 def test_random_doors_differ_and_stay_within_the_wall() -> None:
     walls = walls_of("random_doors", seeds(300))
     assert walls[:, 0, 0].std() > 0.05
@@ -232,6 +261,7 @@ def test_wandering_goes_farther_than_white_noise() -> None:
         ({"size": 4}, "size must be at least 8"),
         ({"stride": 0.5}, "stride must be in"),
         ({"radius": 0.05}, "radius must be in .*0.05"),
+        ({"wind": 0.05}, "wind must be at least 0 and below stride=0.05.*wind=0.05"),
     ],
 )
 def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> None:
