@@ -9,6 +9,7 @@ from modalities.image.folder import Folder
 from modalities.image.imagenet import ImageNet
 from modalities.image.inaturalist import INaturalist
 from modalities.image.manifest import Manifest
+from modalities.image.nyu import NYUDepth
 from modalities.image.places import Places205
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "INaturalist",
     "ImageNet",
     "Manifest",
+    "NYUDepth",
     "Patterns",
     "Places205",
     "Shapes",

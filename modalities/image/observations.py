@@ -99,7 +99,7 @@ class ImageFiles(Files):
         Raises:
             Unreadable: the file cannot be decoded; the message names it.
         """
-        return read_image(self.path(index), partial(_look, view=self.view, rng=rng))
+        return read_image(self.path(index), partial(look, view=self.view, rng=rng))
 
     def with_files(self, paths: PathTable, factors: dict[str, Labels]) -> ImageFiles:
         """Other images below the same folder, in the same view."""
@@ -176,7 +176,8 @@ class ArrayObservations(Observations):
         self.__dict__.update(state, images=unpacked(state["images"]))
 
 
-def _look(image: Image.Image, view: View, rng: torch.Generator | None) -> UInt8[Tensor, "... C H W"]:
+def look(image: Image.Image, view: View, rng: torch.Generator | None) -> UInt8[Tensor, "... C H W"]:
+    """What is made of a picture: for training, or without `rng` for evaluation."""
     if rng is None:
         return centre_view(image, view.size, view.channels)
     if view.looks is not None:

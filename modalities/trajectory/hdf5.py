@@ -5,13 +5,13 @@ A file whose arrays lie at its top holds one episode. Needs `pip install worldje
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from modalities.trajectory.sizes import Sizes, sizes_of
+from worldjepa.data.hdf5 import open_hdf5
 from worldjepa.errors import Unreadable, UserError
 from worldjepa.world.episodes import Episode
 
@@ -27,7 +27,7 @@ def scan(path: Path) -> list[tuple[str, Sizes]]:
         UserError: h5py is not installed.
     """
     try:
-        with _open(path) as file:
+        with open_hdf5(path) as file:
             groups = [""] if "observations" in file else sorted(name for name in file if "observations" in file[name])
             if not groups:
                 raise Unreadable(f"{path}: no group holds observations")
@@ -43,7 +43,7 @@ def read(path: Path, inside: str) -> Episode:
         Unreadable: as `scan`.
     """
     try:
-        with _open(path) as file:
+        with open_hdf5(path) as file:
             group = _group(file, inside)
             _sizes(group, f"{path}:{inside}")
             body = np.asarray(group["proprioception"][()], np.float32) if "proprioception" in group else None
@@ -54,14 +54,6 @@ def read(path: Path, inside: str) -> Episode:
 
 def _told(path: Path, error: Exception) -> UserError:
     return error if isinstance(error, UserError) else Unreadable(f"{path}: {type(error).__name__}: {error}")
-
-
-def _open(path: Path) -> Any:
-    try:
-        h5py: Any = importlib.import_module("h5py")
-    except ImportError as error:
-        raise UserError(f"{path} needs h5py: pip install worldjepa[hdf5]") from error
-    return h5py.File(path, "r")
 
 
 def _group(file: Any, inside: str) -> Any:

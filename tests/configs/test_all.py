@@ -30,7 +30,7 @@ OWN = {
     "data=imagenet_448": ["data.root={tmp}"],
     "data=manifest": ["data.path={tmp}/list.csv"],
     **{f"data={name}": ["data.root={tmp}"] for name in ("cifar10", "cifar100", "clevr", "places205", "inat18")},
-    **{f"data={name}": ["data.root={tmp}"] for name in ("ade20k", "davis")},
+    **{f"data={name}": ["data.root={tmp}"] for name in ("ade20k", "davis", "nyu_depth")},
     **{f"data={name}": ["data.root={tmp}"] for name in ("videos", "kinetics", "ssv2", "diving48", "jester")},
     "data=epic100": ["data.root={tmp}"],
     **{f"data={name}": ["data.path={tmp}/list.csv"] for name in GROUPS["data"] if name.startswith("video_list")},

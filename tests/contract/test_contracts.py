@@ -51,10 +51,12 @@ from modalities.image.data import (
     ImageNet,
     INaturalist,
     Manifest,
+    NYUDepth,
     Patterns,
     Places205,
     Shapes,
 )
+from modalities.image.nyu import DepthPictures
 from modalities.image.observations import ArrayObservations, ImageFiles
 from modalities.image.tokenizer import Patches
 from modalities.image.views import Look, Looks
@@ -555,6 +557,8 @@ CASES: dict[type, list[Case]] = {
     INaturalist: [Case(lambda root: INaturalist(str(tiny.inat18(root)), size=8), FEW)],
     ADE20K: [Case(lambda root: ADE20K(str(tiny.ade20k(root)), size=8), FEW)],
     LabelledPixels: [Case(lambda root: ADE20K(str(tiny.ade20k(root)), size=8).pixels().train, FEW)],
+    NYUDepth: [Case(lambda root: NYUDepth(str(tiny.nyu_depth(root, 6)), size=8), FEW)],
+    DepthPictures: [Case(lambda root: NYUDepth(str(tiny.nyu_depth(root, 6)), size=8).depths().train, FEW)],
     DAVIS: [Case(lambda root: DAVIS(str(tiny.davis(root)), size=8), FEW)],
     Patterns: [Case(lambda root: Patterns(size=16, count=20, cache=str(root), augment="crop"), {"count": 4})],
     Spectrograms: [

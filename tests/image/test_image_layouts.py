@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
-from layouts.images import ade20k, clevr, davis, inat18, labels, picture, places205
+from layouts.images import ade20k, clevr, davis, inat18, labels, nyu_depth, picture, places205
 from PIL import Image
+from scipy import io
 
 from modalities.image.ade20k import ADE20K
 from modalities.image.clevr import CLEVR
 from modalities.image.davis import DAVIS
 from modalities.image.inaturalist import INaturalist
+from modalities.image.nyu import NYUDepth
 from modalities.image.places import Places205
 from worldjepa.data.labels import IGNORED
 from worldjepa.errors import Unreadable, UserError
@@ -168,6 +171,51 @@ def test_ade20k_says_what_is_wrong(tmp_path: Path) -> None:
         assert len(source.pixels().test) == 2
     with pytest.raises(UserError, match=r"images/training does not exist.*expected images/\{training,validation\}"):
         ADE20K(str(maps))
+
+
+def test_nyu_depth_says_how_far_the_pixels_seen_are(tmp_path: Path) -> None:
+    source = NYUDepth(str(nyu_depth(tmp_path)), size=112)
+    assert source.probe() is None
+    train, val, test = source.depths()
+    assert [len(part) for part in (source.train(), train, val, test)] == [5, 4, 1, 3]
+    assert test.name(0).endswith("nyu_depth_v2_labeled.mat: picture 6")
+    assert len({part.fingerprint() for part in (train, val, test)}) == 3
+    for index in range(3):
+        red, seen = test.observe(index)[0].float() / 25, test.depth(index)
+        assert seen.shape == red.shape == (112, 112)
+        known = seen > 0
+        assert 0.95 < known.float().mean() < 1  # without echo, or within the frame that does not count
+        assert (red - seen)[known].abs().lt(0.1).float().mean() > 0.85
+    rng = torch.Generator().manual_seed(0)
+    assert not torch.equal(source.train().observe(0, rng), source.train().observe(0))
+    whole = NYUDepth(str(tmp_path), size=420).depths().test.depth(0)  # 480 pixels high: nothing is resized
+    assert whole[:15].max() == 0 < whole[15:].max()  # the first row that counts is 45, and 30 are cut off
+
+
+def test_nyu_depth_says_what_is_wrong(tmp_path: Path) -> None:
+    root = nyu_depth(tmp_path, 5)
+    io.savemat(root / "splits.mat", {"trainNdxs": [[1], [2]], "testNdxs": [[3], [6]]})
+    with pytest.raises(UserError, match=r"splits.mat: testNdxs must be numbers of pictures, 1 to 5"):
+        NYUDepth(str(root))
+    io.savemat(root / "splits.mat", {"trainNdx": [[1]]})
+    with pytest.raises(UserError, match=r"splits.mat: no list trainNdxs can be read"):
+        NYUDepth(str(root))
+    io.savemat(root / "splits.mat", {"trainNdxs": [[1], [2]], "testNdxs": [[3]]})
+    with h5py.File(root / "nyu_depth_v2_labeled.mat", "a") as file:
+        file["depths"][2] = np.nan
+    with pytest.raises(Unreadable, match="picture 3: no pixel of the view has a depth of up to 10 m"):
+        NYUDepth(str(root)).depths().test.depth(0)
+    with h5py.File(root / "nyu_depth_v2_labeled.mat", "a") as file:
+        del file["depths"]
+        file["depths"] = np.zeros((5, 480, 640))
+    with pytest.raises(UserError, match=r"depths \[N, 640, 480\], not \[5, 3, 640, 480\] and \[5, 480, 640\]"):
+        NYUDepth(str(root))
+    (root / "nyu_depth_v2_labeled.mat").write_bytes(b"MATLAB 5.0 MAT-file")
+    with pytest.raises(UserError, match=r"is not the published file .MATLAB 7.3."):
+        NYUDepth(str(root))
+    (root / "nyu_depth_v2_labeled.mat").unlink()
+    with pytest.raises(UserError, match=r"nyu_depth_v2_labeled.mat does not exist.*expected .* and splits.mat"):
+        NYUDepth(str(root))
 
 
 def test_davis_gives_what_following_takes(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import pickle
 from pathlib import Path
 
+import h5py
 import numpy as np
 from PIL import Image
 
@@ -141,6 +142,23 @@ def ade20k(root: Path) -> Path:
             picture(root / f"ADEChallengeData2016/images/{split}/{name}.jpg", i, (16, 12))
             numbers = np.random.default_rng(i).integers(0, 151, (12, 16))
             labels(root / f"ADEChallengeData2016/annotations/{split}/{name}.png", numbers)
+    return root
+
+
+def nyu_depth(root: Path, count: int = 8) -> Path:
+    """Pictures whose red says how far each pixel is, laid out as MATLAB does: the last axis first."""
+    import scipy.io
+
+    root.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    metres = np.repeat(np.repeat(rng.uniform(0.5, 9.5, (count, 6, 8)), 80, 1), 80, 2).astype(np.float32)  # [N, H, W]
+    pixels = np.repeat(np.round(25 * metres)[:, None], 3, 1).astype(np.uint8)
+    metres[:, :, 320] = 0  # no echo
+    with h5py.File(root / "nyu_depth_v2_labeled.mat", "w") as file:
+        file.create_dataset("images", data=pixels.swapaxes(2, 3), compression="lzf")
+        file.create_dataset("depths", data=metres.swapaxes(1, 2), compression="lzf")
+    numbers = np.arange(1, count + 1)[:, None].astype(np.float64)
+    scipy.io.savemat(root / "splits.mat", {"trainNdxs": numbers[:-3], "testNdxs": numbers[-3:]})
     return root
 
 

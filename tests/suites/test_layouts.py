@@ -25,7 +25,7 @@ from worldjepa.cli.bench_data import examples_of, facts_of, grouped, open_group,
 from worldjepa.cli.bench_options import read_suites, read_tasks
 from worldjepa.encoders import ViT
 from worldjepa.errors import UserError
-from worldjepa.evaluate.dense import overlap
+from worldjepa.evaluate.dense import DenseProtocol, overlap
 from worldjepa.evaluate.propagation import follow
 from worldjepa.evaluate.supervised import Budget
 from worldjepa.interop import Pretrained
@@ -74,7 +74,7 @@ def hear(root: Path) -> Path:
 WRITERS: dict[str, Callable[[Path], Path]] = {
     **{
         name: getattr(images, name)
-        for name in ("cifar10", "cifar100", "clevr", "places205", "inat18", "ade20k", "davis")
+        for name in ("cifar10", "cifar100", "clevr", "places205", "inat18", "ade20k", "nyu_depth", "davis")
     },
     **{name: getattr(videos, name) for name in ("diving48", "jester", "epic100")},
     **{name: getattr(sounds, name) for name in ("nsynth", "fsd50k", "gtzan")},
@@ -110,7 +110,7 @@ def test_every_task_on_data_of_ones_own_is_tried_here() -> None:
     elsewhere = {"imagenet", "kinetics", "ssv2", "esc50", "urbansound8k", "speech_commands"}
     mine = {name for name, task in TASKS.items() if task.folder}
     alike = {name for name in mine if name.startswith("hear_")}  # one of each kind
-    assert mine - alike == {*TEST, "ade20k", "davis", *elsewhere} - alike
+    assert mine - alike == {*TEST, "ade20k", "nyu_depth", "davis", *elsewhere} - alike
     kinds = {one: (TASKS[one].folds > 0, TASKS[one].first_fold, TASKS[one].metric, TASKS[one].factor) for one in alike}
     assert {*kinds.values()} == {kinds[one] for one in TEST if one in alike}
     shipped = {name for one in ("image", "video", "audio") for name in read_suites([])[one].tasks}
@@ -118,7 +118,7 @@ def test_every_task_on_data_of_ones_own_is_tried_here() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*labels? .*:UserWarning")
-@pytest.mark.parametrize("folder", [name for name in WRITERS if name not in ("ade20k", "davis")])
+@pytest.mark.parametrize("folder", [name for name in WRITERS if name not in ("ade20k", "nyu_depth", "davis")])
 def test_a_task_is_scored(folder: str, tmp_path: Path) -> None:
     root = WRITERS[folder](tmp_path / "data")
     for tasks in grouped([TASKS[name] for name in TEST if TASKS[name].folder == folder]):
@@ -195,6 +195,33 @@ def test_pixels(tmp_path: Path) -> None:
     assert found["chance", 0].score == pytest.approx(100 * float((both[there] / either[there]).mean()))
     facts = [lying.facts(one) for one in every]
     assert len({json.dumps(one, sort_keys=True) for one in facts}) == len(facts)
+
+
+def test_depths(tmp_path: Path) -> None:
+    """A model that sees pictures whose red says how far things are is nearer than the mean of all; less is better."""
+    task, asked = TASKS["nyu_depth"], suite()
+    lying = bed([task], images.nyu_depth(tmp_path / "data"), asked)
+    every = specs(task, asked, ["trained", "untrained", "raw input", "chance", "supervised"], None, 1)
+    rows = ("trained", "untrained", "raw input")
+    assert [(one.row, one.probe) for one in every] == [*[(row, "depth") for row in rows], ("chance", "none")]
+    found = {one.row: lying.answer(one) for one in every}
+    for one in found.values():
+        assert one.outcome is not None
+        assert one.score == one.scores["rmse"] == pytest.approx(float(one.outcome.mean()))
+        assert one.counts == (4, 1, 3)
+        assert one.unreadable == 0
+        assert one.examples == found["chance"].examples
+    parts = lying.examples.pixels
+    assert parts is not None
+    assert parts.farthest == 10
+    train = torch.stack([parts.labels["train"](index) for index in range(4)])
+    shown = torch.stack([parts.labels["test"](index) for index in range(3)])
+    mean = train[train > 0].mean()
+    rmse = [float((one[one > 0] - mean).square().mean().sqrt()) for one in shown]
+    assert found["chance"].score == pytest.approx(np.mean(rmse), rel=1e-4)
+    facts = [lying.facts(one) for one in every]
+    assert len({json.dumps(one, sort_keys=True) for one in facts}) == len(facts)
+    assert facts[0]["head"] == DenseProtocol()._asdict()
 
 
 def test_following(tmp_path: Path) -> None:

@@ -7,14 +7,15 @@ from typing import Any
 
 import torch
 
-from worldjepa.bench import probes, ranks
+from worldjepa.bench import distances, probes, ranks, segmentation
 from worldjepa.bench.answers import Answer, all_of, combined
 from worldjepa.bench.ceiling import ALL_OF_IT, taught
+from worldjepa.bench.distances import Distances
 from worldjepa.bench.encoders import LEARNED, Device, Encoders
 from worldjepa.bench.examples import Examples, Round, joined
 from worldjepa.bench.frozen import Frozen
 from worldjepa.bench.jobs import Found, Spec
-from worldjepa.bench.segmentation import HEAD, Segmentation
+from worldjepa.bench.segmentation import Segmentation
 from worldjepa.bench.sight import Sight
 from worldjepa.bench.subject import Subject
 from worldjepa.bench.tasks import FACTORED, Suite
@@ -53,7 +54,10 @@ class Bed:
         self.encoders = Encoders(subject, lambda: joined(examples, examples.rounds[0]).train)
         self.sight = Sight(self.encoders, examples.parts, facts, place, note)
         self.frozen = Frozen(self.sight, examples, suite, place.device)
-        self.segmentation = Segmentation(self.sight, examples, suite.share, place.device)
+        self.pixels: dict[str, Segmentation | Distances] = {
+            "miou": Segmentation(self.sight, examples, suite.share, place.device),
+            "rmse": Distances(self.sight, examples, suite.share, place.device),
+        }
 
     def facts(self, spec: Spec) -> dict[str, Any]:
         """All that decides a result."""
@@ -69,8 +73,8 @@ class Bed:
         }
         if probe == "finetune" and row == "trained":
             found["tuning"] = TUNING._asdict()
-        if probe == "segment":
-            found["head"] = HEAD._asdict()
+        if probe in ("segment", "depth"):
+            found["head"] = (segmentation if probe == "segment" else distances).HEAD._asdict()
         if row == "chance":
             return found
         found["seed"] = seed
@@ -103,8 +107,9 @@ class Bed:
         metric = spec.task.metric
         if spec.row == "supervised":
             return self._supervised
-        if metric == "miou":
-            return self.segmentation.chance if spec.row == "chance" else self.segmentation.answer
+        if metric in self.pixels:
+            of = self.pixels[metric]
+            return of.chance if spec.row == "chance" else of.answer
         if spec.row == "chance":
             return self.frozen.chance
         if spec.probe == "finetune":

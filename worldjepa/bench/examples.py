@@ -42,8 +42,11 @@ class Pixels(NamedTuple):
     """What the pixels of examples are."""
 
     labels: Mapping[str, Callable[[int], Tensor]]
-    """For each part the classes of an observation's pixels, [H, W]."""
-    classes: int
+    """For each part what is known of an observation's pixels, [H, W]: their classes, or their depths in metres."""
+    classes: int = 0
+    """How many there are; 0 for depths."""
+    farthest: float = 0.0
+    """The largest depth that there is, in metres."""
 
 
 class Examples(NamedTuple):
@@ -54,7 +57,7 @@ class Examples(NamedTuple):
     values: Mapping[str, Tensor]
     """For numbers or memberships of classes in place of factors: those of each part's observations, [N, R]."""
     pixels: Pixels | None = None
-    """For classes of pixels."""
+    """For classes or depths of pixels."""
 
 
 SPLIT = Round("", ("train",), ("val",), ("test",))

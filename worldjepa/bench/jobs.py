@@ -119,7 +119,11 @@ def is_random(probe: str, suite: Suite) -> bool:
 
     if probe == "propagate":  # learns nothing, and so from no share of anything
         return False
-    return suite.share < 1 or probe in ("finetune", "plan", "segment") or (probe in CLASSES and CLASSES[probe].random)
+    return (
+        suite.share < 1
+        or probe in ("finetune", "plan", "segment", "depth")
+        or (probe in CLASSES and CLASSES[probe].random)
+    )
 
 
 def known_results(out: Path, note: Callable[[str], object]) -> dict[str, Record]:

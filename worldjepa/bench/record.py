@@ -28,7 +28,7 @@ COSTS = ("seconds", "samples", "flops")
 ROWS = ("trained", "untrained", "raw input", "chance", "supervised")
 PROBES = (
     *("knn", "ridge", "logistic", "linear", "attentive", "lowshot1", "lowshot10"),
-    *("finetune", "segment", "propagate", "plan", "none"),
+    *("finetune", "segment", "depth", "propagate", "plan", "none"),
 )
 KINDS = {"bits": "|u1", "float32": "<f4"}
 """How outcomes of single examples are kept: 8 a byte, or a number each."""
@@ -65,7 +65,8 @@ class Record:
     """One of `PROBES`; `none` for chance."""
     seed: int
     score: float
-    """The number of the table, in the unit of the metric: percent for top1, miou, map, success, plain for r2."""
+    """The number of the table, in the unit of the metric: percent for top1, miou, map, success, plain for r2, metres for
+    rmse."""
     scores: dict[str, float]
     """All numbers, among them those of folds as `fold/NAME`."""
     chosen: dict[str, float | int | str]

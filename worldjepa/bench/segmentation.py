@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from worldjepa.bench.answers import Answer
 from worldjepa.bench.examples import Examples, Round
-from worldjepa.bench.frozen import part
 from worldjepa.bench.jobs import Spec
-from worldjepa.bench.probes import TOKENS
+from worldjepa.bench.maps import PixelMaps
 from worldjepa.bench.sight import Sight
 from worldjepa.data.labels import IGNORED
-from worldjepa.errors import Unreadable, UserError
 from worldjepa.evaluate.dense import DenseProtocol, DenseSplit, miou, overlap, segment
 
 HEAD = DenseProtocol()
 """How the probe `segment` learns."""
 
 
-class Maps(NamedTuple):
-    """The classes of the pixels of a part."""
-
-    masks: Int[Tensor, "N H W"]
-    indices: list[int]
-    """The observations that they belong to: those whose map could be read."""
-
-
 class Segmentation:
-    """The probe of pixels on one model's tokens.
+    """The probe of classes of pixels on one model's tokens.
 
     Args:
         sight: gives the tokens.
@@ -41,40 +29,25 @@ class Segmentation:
     """
 
     def __init__(self, sight: Sight, examples: Examples, share: float, device: torch.device) -> None:
-        self.sight, self.examples, self.share, self.device = sight, examples, share, device
-        self._maps: dict[str, Maps] = {}
+        self.sight, self.examples, self.device = sight, examples, device
+        self.maps = PixelMaps(sight, examples, share, torch.int16)
 
     def answer(self, spec: Spec, each: Round) -> Answer:
         """The best of a few learning rates."""
-        lattice = self.sight.lattice()
-        seen = self.sight.seen(spec.row, spec.seed, True)
-        splits, tested, readable = [], list[tuple[str, list[int]]](), 0
-        for names in each[1:]:
-            (name,) = names
-            maps, there = self._read(name), seen[name].indices
-            both = sorted({*maps.indices} & {*there})
-            x, masks = (_rows(of, both) for of in (there, maps.indices))
-            splits.append(DenseSplit(seen[name].views[TOKENS][x], maps.masks[masks]))
-            tested = [(name, both)]
-            readable += len(both)
-        train, val, test = splits
-        if self.share < 1:
-            rows = part(len(train.x), self.share, spec.seed)
-            train = DenseSplit(train.x[rows], train.masks[rows])
+        lattice, split = self.sight.lattice(), self.maps.split(spec, each)
+        train, val, test = (DenseSplit(*part) for part in (split.train, split.val, split.test))
         found = segment(train, val, test, lattice, self._classes, HEAD, seed=spec.seed, device=self.device)
-        counts = (len(train.x), len(val.x), len(test.x))
         outcome = shares(found.intersection, found.union)
-        return Answer(found.scores, found.chosen, counts, outcome, tested, readable)
+        return Answer(found.scores, found.chosen, split.counts, outcome, split.tested, split.readable)
 
     def chance(self, spec: Spec, each: Round) -> Answer:
         """The most frequent class of the training pixels, everywhere."""
         (train,), (val,), (test,) = each[1:]
-        learned, maps = self._read(train).masks, self._read(test)
+        learned, maps = self.maps.read(train).values, self.maps.read(test)
         most = int(learned[learned != IGNORED].bincount(minlength=1).argmax())
-        found = [overlap(torch.full_like(mask, most), mask, self._classes) for mask in maps.masks.long()]
+        found = [overlap(torch.full_like(mask, most), mask, self._classes) for mask in maps.values.long()]
         intersection, union = (torch.stack(one) for one in zip(*found, strict=True))
-        readable = [self._read(name) for name in (train, val, test)]
-        counts = tuple(len(one.indices) for one in readable)
+        counts = tuple(len(self.maps.read(name).indices) for name in (train, val, test))
         return Answer(
             {"miou": miou(intersection, union)},
             {},
@@ -88,26 +61,6 @@ class Segmentation:
     def _classes(self) -> int:
         assert self.examples.pixels is not None
         return self.examples.pixels.classes
-
-    def _read(self, name: str) -> Maps:
-        """All maps of a part that can be read, held: every seed and row needs them.
-
-        Raises:
-            UserError: there are none.
-        """
-        if name not in self._maps:
-            assert self.examples.pixels is not None
-            labels, masks, indices = self.examples.pixels.labels[name], [], list[int]()
-            for index in range(len(self.examples.parts[name])):
-                try:
-                    masks.append(labels(index).to(torch.int16))
-                except Unreadable:
-                    continue  # left out and counted, like pictures that cannot be read
-                indices.append(index)
-            if not indices:
-                raise UserError(f"none of {len(self.examples.parts[name])} maps of pixels can be read")
-            self._maps[name] = Maps(torch.stack(masks), indices)
-        return self._maps[name]
 
 
 def shares(intersection: Int[Tensor, "N C"], union: Int[Tensor, "N C"]) -> Float[Tensor, " N"]:
@@ -123,8 +76,3 @@ def shares(intersection: Int[Tensor, "N C"], union: Int[Tensor, "N C"]) -> Float
         return torch.zeros(len(both), dtype=torch.float64)
     iou = both.sum(0) / either.sum(0)
     return 100 * (iou + (both - iou * either) / either.mean(0)).mean(1)
-
-
-def _rows(indices: list[int], wanted: list[int]) -> list[int]:
-    place = {index: row for row, index in enumerate(indices)}
-    return [place[index] for index in wanted]

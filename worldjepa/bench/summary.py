@@ -64,7 +64,7 @@ def line_of(record: Record, place: str) -> str:
 
 def shown(score: float, metric: str) -> str:
     """A score with as many digits as mean something."""
-    return f"{score:.3f}" if metric == "r2" else f"{score:.1f}"
+    return f"{score:.3f}" if metric in ("r2", "rmse") else f"{score:.1f}"
 
 
 def results_table(records: Sequence[Record]) -> Table:

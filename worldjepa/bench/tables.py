@@ -26,6 +26,7 @@ NAMES = {
     "lowshot10": "10 % of the labels",
     "finetune": "fine-tuning",
     "segment": "segmentation",
+    "depth": "depth",
     "propagate": "label propagation",
     "plan": "planning",
     "none": "no probe",

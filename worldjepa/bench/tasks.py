@@ -14,11 +14,15 @@ PROBES = {
     "map": ("knn", "ridge"),
     "r2": ("ridge",),
     "miou": ("segment",),
+    "rmse": ("depth",),
     "j_and_f": ("propagate",),
     "success": ("plan",),
 }
 """The metrics of tasks, and the probes that there are for each: the class, the class among five, several classes at once,
-numbers that describe a state, the classes of pixels, things followed through videos, and plans."""
+numbers that describe a state, the classes of pixels, how far they are, things followed through videos, and plans."""
+
+LESS_IS_BETTER = ("rmse",)
+"""The metrics that are errors; of all others more is better."""
 
 FACTORED = ("top1", "recall5")
 """Metrics that ask for one factor of the data."""
@@ -26,12 +30,17 @@ FACTORED = ("top1", "recall5")
 NEVER: dict[str, dict[str, str]] = {
     "recall5": {"supervised": "the ceiling tells one class each, not five"},
     "miou": {"supervised": "no encoder is trained on classes of pixels"},
+    "rmse": {"supervised": "no encoder is trained on depths"},
     "j_and_f": {"supervised": "nothing is learned"},
     "success": {"raw input": "plans need a model"},
 }
 """The rows that there are not for a metric, and why."""
 
-UNITS = {"top1": "%", "recall5": "%", "map": "%", "r2": "R²", "miou": "%", "j_and_f": "%", "success": "%"}
+UNITS = {
+    **dict.fromkeys(("top1", "recall5", "map", "miou", "j_and_f", "success"), "%"),
+    "r2": "R²",
+    "rmse": "m, less is better",
+}
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from worldjepa.bench.tasks import FACTORED, Most, Suite, Task
 from worldjepa.cli.compose import compose_config
 from worldjepa.cli.embedding import as_seen, has
 from worldjepa.cli.validate import validate
-from worldjepa.data import DataSource, ProbeSplits
-from worldjepa.data.pixels import PixelObservations, Segmented, Tracking
+from worldjepa.data import DataSource, Observations, ProbeSplits
+from worldjepa.data.pixels import Ranged, Segmented, Tracking
 from worldjepa.data.tags import TaggedSource
 from worldjepa.errors import UserError
 from worldjepa.evaluate.embed import subset
@@ -202,14 +202,26 @@ def _pixels(group: Group, most: Most) -> Examples:
     task, source = group.tasks[0], _only(group)
     if not isinstance(source, Segmented):
         raise UserError(f"task {task.name}: data={task.data} have no classes of pixels")
-    whole: dict[str, PixelObservations] = source.pixels()._asdict()
-    parts = {name: some(one, vars(most)[name]) for name, one in whole.items()}
-    labels = {name: _labels(one, subset(one, vars(most)[name])) for name, one in whole.items()}
-    return Examples(parts, (SPLIT,), {}, Pixels(labels, source.pixel_classes))
+    splits = source.pixels()._asdict()
+    labels = {name: _some(one.labels, subset(one, vars(most)[name])) for name, one in splits.items()}
+    return _mapped(splits, most, Pixels(labels, classes=source.pixel_classes))
 
 
-def _labels(whole: PixelObservations, rows: Sequence[int]) -> Callable[[int], Tensor]:
-    return lambda index: whole.labels(rows[index])
+def _depths(group: Group, most: Most) -> Examples:
+    task, source = group.tasks[0], _only(group)
+    if not isinstance(source, Ranged):
+        raise UserError(f"task {task.name}: data={task.data} do not say how far pixels are")
+    splits = source.depths()._asdict()
+    depths = {name: _some(one.depth, subset(one, vars(most)[name])) for name, one in splits.items()}
+    return _mapped(splits, most, Pixels(depths, farthest=source.farthest))
+
+
+def _mapped(splits: Mapping[str, Observations], most: Most, pixels: Pixels) -> Examples:
+    return Examples({name: some(one, vars(most)[name]) for name, one in splits.items()}, (SPLIT,), {}, pixels)
+
+
+def _some(known: Callable[[int], Tensor], rows: Sequence[int]) -> Callable[[int], Tensor]:
+    return lambda index: known(rows[index])
 
 
 def tracking_of(group: Group) -> Tracking:
@@ -230,5 +242,10 @@ def _only(group: Group) -> DataSource:
     return source
 
 
-_OTHERS: dict[str, Callable[[Group, Most], Examples]] = {"r2": _states, "map": _tags, "miou": _pixels}
+_OTHERS: dict[str, Callable[[Group, Most], Examples]] = {
+    "r2": _states,
+    "map": _tags,
+    "miou": _pixels,
+    "rmse": _depths,
+}
 """What makes the examples of metrics that ask for no factor."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _OWN = (*OPENING, "suite", "name", "seeds", "out", "tasks", "probes", "rows", "missing")
 MISSING = ("refuse", "skip")
-ALONE = ("plan", "segment", "propagate")
+ALONE = ("plan", "segment", "depth", "propagate")
 """Probes that tasks have in place of all others, whatever probes a suite names."""
 
 

@@ -20,7 +20,7 @@ from worldjepa.bench.jobs import Circumstances, Job, Spec, Tally, carry_out, kno
 from worldjepa.bench.record import Record, tidy
 from worldjepa.bench.subject import Subject
 from worldjepa.bench.summary import line_of, results_table
-from worldjepa.bench.tasks import PROBES, Suite, Task
+from worldjepa.bench.tasks import LESS_IS_BETTER, PROBES, Suite, Task
 from worldjepa.cli.bench_along import open_along
 from worldjepa.cli.bench_data import (
     Group,
@@ -250,7 +250,7 @@ def _job(bed: AnyBed, spec: Spec, subject: Subject, suite: Suite) -> Job:
         "modality": task.modality,
         "factor": task.factor,
         "metric": task.metric,
-        "higher_is_better": True,
+        "higher_is_better": task.metric not in LESS_IS_BETTER,
         "model": subject.name,
         "row": spec.row,
         "checkpoint": subject.checkpoint if trained else None,

@@ -1,11 +1,11 @@
-"""What data must offer for probes of single pixels: classes of pixels, and things to follow through videos."""
+"""What data must offer for probes of single pixels: their classes, how far they are, and things to follow through videos."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from worldjepa.data import Observations
@@ -40,6 +40,41 @@ class Segmented(ABC):
     @abstractmethod
     def pixels(self) -> PixelSplits:
         """Pictures with the classes of their pixels.
+
+        Raises:
+            worldjepa.errors.UserError: something is missing.
+        """
+
+
+class DepthObservations(Observations):
+    """Pictures of which is known how far every pixel is."""
+
+    @abstractmethod
+    def depth(self, index: int) -> Float32[Tensor, "H W"]:
+        """How far every pixel of the evaluation view is, in metres along the view; 0 where it is not known or does not count.
+
+        Raises:
+            worldjepa.errors.Unreadable: there are no depths that can be read.
+        """
+
+
+class DepthSplits(NamedTuple):
+    """Pictures to learn from, to choose on and to test on; see `worldjepa.evaluate.depth.estimate`."""
+
+    train: DepthObservations
+    val: DepthObservations
+    test: DepthObservations
+
+
+class Ranged(ABC):
+    """Data whose pictures come with the depths of their pixels."""
+
+    farthest: float
+    """The largest depth that there is, in metres."""
+
+    @abstractmethod
+    def depths(self) -> DepthSplits:
+        """Pictures with the depths of their pixels.
 
         Raises:
             worldjepa.errors.UserError: something is missing.

@@ -5,11 +5,13 @@ Source of the head: DINOv3 (BatchNorm and a 1 x 1 convolution). The norm has no 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from worldjepa.data.labels import IGNORED
@@ -106,24 +108,52 @@ def fit(
     dtype: torch.dtype = torch.float32,
 ) -> Fitted:
     """Train all heads from the same weights on the same batches."""
-    device = train.x.device if device is None else device
-    count, dim = len(protocol.heads), train.x.shape[-1]
-    start = initial(classes, dim, seed).to(device, dtype).expand(count, -1, -1).clone()
-    parameters = {"weight": start, "bias": torch.zeros(count, classes, device=device, dtype=dtype)}
+    loss = partial(_loss, ignored=ignored)
+    return learn(train.x, train.masks, lattice, classes, loss, protocol, seed, device, dtype)
+
+
+def learn(
+    tokens: Float[Tensor, "N n D"],
+    maps: Shaped[Tensor, "N H W"],
+    lattice: tuple[int, int],
+    outputs: int,
+    loss: Callable[[Float[Tensor, "heads B C h w"], Shaped[Tensor, "B H W"]], Float[Tensor, ""]],
+    protocol: DenseProtocol,
+    seed: int = 0,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Fitted:
+    """Train linear layers that say something of every token, from the same weights on the same batches.
+
+    Args:
+        tokens: to learn from, row by row.
+        maps: what is so, pixel by pixel.
+        lattice: rows and columns of the tokens.
+        outputs: numbers that are said of each token.
+        loss: of all heads, summed, from what they say and from the maps of a batch.
+        protocol: how to learn.
+        seed: of the first weights and the order.
+        device: where to learn; by default where the tokens are.
+        dtype: of the parameters.
+    """
+    device = tokens.device if device is None else device
+    count, dim = len(protocol.heads), tokens.shape[-1]
+    start = initial(outputs, dim, seed).to(device, dtype).expand(count, -1, -1).clone()
+    parameters = {"weight": start, "bias": torch.zeros(count, outputs, device=device, dtype=dtype)}
     for parameter in parameters.values():
         parameter.requires_grad_()
     norm = nn.BatchNorm1d(dim, affine=False, momentum=None).to(device, dtype)
     optimiser = AdamW(parameters, protocol.heads)
-    size = min(protocol.batch, len(train.x))
-    per_epoch = len(train.x) // size
+    size = min(protocol.batch, len(tokens))
+    per_epoch = len(tokens) // size
     steps = protocol.epochs * per_epoch
     for epoch in range(protocol.epochs):
-        order = shuffled(len(train.x), seed, epoch).to(train.x.device)
+        order = shuffled(len(tokens), seed, epoch).to(tokens.device)
         for i in range(per_epoch):
             rows = order[i * size : (i + 1) * size]
-            x, masks = train.x[rows].to(device, dtype), train.masks[rows].to(device).long()
+            x, actual = tokens[rows].to(device, dtype), maps[rows].to(device)
             said = logits(norm(x.flatten(0, 1)).view_as(x), parameters["weight"], parameters["bias"], lattice)
-            _loss(said, masks, ignored).backward()  # type: ignore[no-untyped-call]
+            loss(said, actual).backward()  # type: ignore[no-untyped-call]
             optimiser.step(pace(epoch * per_epoch + i, steps, protocol.warmup * per_epoch))
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None
@@ -145,7 +175,7 @@ def logits(
 
 def _loss(said: Float[Tensor, "heads B C h w"], masks: Int[Tensor, "B H W"], ignored: int) -> Float[Tensor, ""]:
     """The cross-entropies of all heads, each a mean over pixels that count, summed."""
-    heads = len(said)
+    heads, masks = len(said), masks.long()
     large = F.interpolate(said.flatten(0, 1), size=masks.shape[-2:], mode="bilinear")  # [heads*B, C, H, W]
     loss = F.cross_entropy(large, masks.repeat(heads, 1, 1), ignore_index=ignored, reduction="sum")
     return loss / (masks != ignored).sum().clamp_min(1)
@@ -186,12 +216,21 @@ def miou(intersection: Int[Tensor, "N C"], union: Int[Tensor, "N C"]) -> float:
     return 100.0 * float((both[there] / either[there]).double().mean()) if bool(there.any()) else 0.0
 
 
-def _check(split: DenseSplit, lattice: tuple[int, int], classes: int, ignored: int) -> None:
-    n = split.x.shape[1]
+def check_tokens(x: Float[Tensor, "N n D"], lattice: tuple[int, int]) -> None:
+    """See that there are tokens, and that they fill the lattice.
+
+    Raises:
+        UserError: it is not so.
+    """
+    n = x.shape[1]
     if n != lattice[0] * lattice[1]:
         raise UserError(f"{n} tokens do not fill a lattice of {lattice[0]} rows and {lattice[1]} columns")
-    if not len(split.x):
-        raise UserError("segmentation needs images in each split")
+    if not len(x):
+        raise UserError("a probe of pixels needs images in each split")
+
+
+def _check(split: DenseSplit, lattice: tuple[int, int], classes: int, ignored: int) -> None:
+    check_tokens(split.x, lattice)
     labels = split.masks[split.masks != ignored]
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise UserError(
