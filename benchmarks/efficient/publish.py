@@ -22,7 +22,7 @@ from worldjepa.report.table import Table as Tabular
 
 KIND = "made"
 """Of the marks in a file: `<!-- made:NAME -->`."""
-PUBLISHING = ("--into", "--table", "--picture", "--peers", "--out")
+PUBLISHING = ("--into", "--name", "--table", "--picture", "--peers", "--out")
 """Options that say nothing of what is measured; each but `--table` has a value."""
 
 
