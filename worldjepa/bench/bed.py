@@ -15,6 +15,7 @@ from worldjepa.bench.encoders import LEARNED, Device, Encoders
 from worldjepa.bench.examples import Examples, Round, joined
 from worldjepa.bench.frozen import Frozen
 from worldjepa.bench.jobs import Found, Spec
+from worldjepa.bench.maps import PixelProbe
 from worldjepa.bench.segmentation import Segmentation
 from worldjepa.bench.sight import Sight
 from worldjepa.bench.subject import Subject
@@ -54,7 +55,7 @@ class Bed:
         self.encoders = Encoders(subject, lambda: joined(examples, examples.rounds[0]).train)
         self.sight = Sight(self.encoders, examples.parts, facts, place, note)
         self.frozen = Frozen(self.sight, examples, suite, place.device)
-        self.pixels: dict[str, Segmentation | Distances] = {
+        self.pixels: dict[str, PixelProbe] = {
             "miou": Segmentation(self.sight, examples, suite.share, place.device),
             "rmse": Distances(self.sight, examples, suite.share, place.device),
         }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from worldjepa.bench.examples import Examples, Round
+from worldjepa.bench.answers import Answer
+from worldjepa.bench.examples import Examples, Pixels, Round
 from worldjepa.bench.frozen import part
 from worldjepa.bench.jobs import Spec
 from worldjepa.bench.probes import TOKENS
@@ -99,6 +101,43 @@ class PixelMaps:
                 raise UserError(f"none of {len(self.examples.parts[name])} maps of pixels can be read")
             self._held[name] = Maps(torch.stack(values), indices)
         return self._held[name]
+
+
+class PixelProbe(ABC):
+    """Asks of every pixel something that a linear layer tells from one model's tokens.
+
+    Args:
+        sight: gives the tokens.
+        examples: the data.
+        share: of the training pictures that each seed learns from.
+        device: where the layer learns.
+    """
+
+    dtype: ClassVar[torch.dtype]
+    """How what is known of pixels is held."""
+
+    def __init__(self, sight: Sight, examples: Examples, share: float, device: torch.device) -> None:
+        self.sight, self.examples, self.device = sight, examples, device
+        self.maps = PixelMaps(sight, examples, share, self.dtype)
+
+    @property
+    def pixels(self) -> Pixels:
+        """What is known of pixels."""
+        assert self.examples.pixels is not None
+        return self.examples.pixels
+
+    @abstractmethod
+    def answer(self, spec: Spec, each: Round) -> Answer:
+        """The best of a few learning rates."""
+
+    @abstractmethod
+    def chance(self, spec: Spec, each: Round) -> Answer:
+        """What is said without looking: the same of every pixel."""
+
+    def counts(self, each: Round) -> tuple[int, int, int]:
+        """How many maps of each part could be read."""
+        train, val, test = (len(self.maps.read(name).indices) for (name,) in each[1:])
+        return train, val, test
 
 
 def _rows(indices: list[int], wanted: list[int]) -> list[int]:

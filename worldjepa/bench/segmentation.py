@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from typing import final
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from worldjepa.bench.answers import Answer
-from worldjepa.bench.examples import Examples, Round
+from worldjepa.bench.examples import Round
 from worldjepa.bench.jobs import Spec
-from worldjepa.bench.maps import PixelMaps
-from worldjepa.bench.sight import Sight
+from worldjepa.bench.maps import PixelProbe
 from worldjepa.data.labels import IGNORED
 from worldjepa.evaluate.dense import DenseProtocol, DenseSplit, miou, overlap, segment
 
@@ -18,49 +19,36 @@ HEAD = DenseProtocol()
 """How the probe `segment` learns."""
 
 
-class Segmentation:
-    """The probe of classes of pixels on one model's tokens.
+@final
+class Segmentation(PixelProbe):
+    """The probe of classes of pixels; see `PixelProbe`."""
 
-    Args:
-        sight: gives the tokens.
-        examples: the data.
-        share: of the training pictures that each seed learns from.
-        device: where the layer learns.
-    """
-
-    def __init__(self, sight: Sight, examples: Examples, share: float, device: torch.device) -> None:
-        self.sight, self.examples, self.device = sight, examples, device
-        self.maps = PixelMaps(sight, examples, share, torch.int16)
+    dtype = torch.int16
 
     def answer(self, spec: Spec, each: Round) -> Answer:
         """The best of a few learning rates."""
         lattice, split = self.sight.lattice(), self.maps.split(spec, each)
         train, val, test = (DenseSplit(*part) for part in (split.train, split.val, split.test))
-        found = segment(train, val, test, lattice, self._classes, HEAD, seed=spec.seed, device=self.device)
+        found = segment(train, val, test, lattice, self.pixels.classes, HEAD, seed=spec.seed, device=self.device)
         outcome = shares(found.intersection, found.union)
         return Answer(found.scores, found.chosen, split.counts, outcome, split.tested, split.readable)
 
     def chance(self, spec: Spec, each: Round) -> Answer:
         """The most frequent class of the training pixels, everywhere."""
-        (train,), (val,), (test,) = each[1:]
+        (train,), _, (test,) = each[1:]
         learned, maps = self.maps.read(train).values, self.maps.read(test)
         most = int(learned[learned != IGNORED].bincount(minlength=1).argmax())
-        found = [overlap(torch.full_like(mask, most), mask, self._classes) for mask in maps.values.long()]
+        found = [overlap(torch.full_like(mask, most), mask, self.pixels.classes) for mask in maps.values.long()]
         intersection, union = (torch.stack(one) for one in zip(*found, strict=True))
-        counts = tuple(len(self.maps.read(name).indices) for name in (train, val, test))
+        counts = self.counts(each)
         return Answer(
             {"miou": miou(intersection, union)},
             {},
-            (counts[0], counts[1], counts[2]),
+            counts,
             shares(intersection, union),
             [(test, maps.indices)],
             sum(counts),
         )
-
-    @property
-    def _classes(self) -> int:
-        assert self.examples.pixels is not None
-        return self.examples.pixels.classes
 
 
 def shares(intersection: Int[Tensor, "N C"], union: Int[Tensor, "N C"]) -> Float[Tensor, " N"]:
