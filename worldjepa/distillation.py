@@ -19,7 +19,7 @@ from worldjepa.interfaces import Encoder, Objective, Predictor
 from worldjepa.nn.init import Scheme, initialise
 from worldjepa.nn.positions import Positions
 from worldjepa.nn.ranks import mean_over_ranks
-from worldjepa.objectives import paired
+from worldjepa.objectives import check_views, paired
 from worldjepa.predictors import MaskTokenViT
 from worldjepa.targets import Averaged, follow
 from worldjepa.types import Masks, Tokens
@@ -232,6 +232,11 @@ class CrossEntropy(Objective):
         super().__init__()
         self.tokens, self.views = tokens, views
 
+    @property
+    def least_views(self) -> int:
+        """Two."""
+        return 2
+
     def forward(self, pred: Tokens, target: Tokens, context: Tokens, cond: Tokens | None = None) -> dict[str, Tensor]:
         """Return `{"tokens": scalar, "views": scalar}`.
 
@@ -240,10 +245,7 @@ class CrossEntropy(Objective):
         """
         scores, answers = paired(pred, target)  # [B, V, 1 + Q, P]
         views = scores.shape[1]
-        if views < 2:
-            raise UserError(
-                "objective=ibot compares several views of an observation, but there is one: choose views=ibot"
-            )
+        check_views(self, views)
         said, truth = scores.log_softmax(-1), answers.exp()
         tokens = -(truth[:, :, 1:] * said[:, :, 1:]).sum(-1).mean()
         each = -torch.einsum("bvp,bwp->vw", said[:, :, 0], truth[:, :, 0]) / len(said)  # [V, V]

@@ -207,6 +207,11 @@ class TargetEncoder(nn.Module, ABC):
 class Objective(nn.Module, ABC):
     """Compares prediction and answer."""
 
+    @property
+    def least_views(self) -> int:
+        """How many views of an observation it must see side by side. One, unless it says otherwise."""
+        return 1
+
     @abstractmethod
     def forward(self, pred: Tokens, target: Tokens, context: Tokens, cond: Tokens | None = None) -> dict[str, Tensor]:
         """Return named scalar terms, already weighted; the loss is their sum.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from worldjepa.errors import UserError
 from worldjepa.interfaces import Encoder, MaskSampler, Objective, Predictor, TargetEncoder
+from worldjepa.objectives import check_views
 from worldjepa.types import Batch, Grid, Masks, Tokens
 
 
@@ -47,6 +48,9 @@ class JEPA(nn.Module):
         above: what learns from its representations besides.
         views: how many views of each observation a batch holds, side by side: `[B, V, ...]` where there are several. Each is
             encoded, asked and answered as a sample of its own; the objective sees them as sets of one sample.
+
+    Raises:
+        UserError: the objective compares more views.
     """
 
     def __init__(
@@ -68,6 +72,8 @@ class JEPA(nn.Module):
         if self.alone:
             for part in (encoder, predictor, target, objective):
                 part.requires_grad_(False)
+        else:
+            check_views(objective, views)
 
     @property
     def alone(self) -> bool:

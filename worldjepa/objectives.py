@@ -114,6 +114,15 @@ class Cosine(Objective):
         return {"cosine": self.weight * apart.square().sum(-1).mean()}
 
 
+def check_views(objective: Objective, views: int) -> None:
+    """Raise `UserError` where an objective compares more views than there are."""
+    if views < objective.least_views:
+        raise UserError(
+            "this objective compares several views of an observation, but there is one: choose views=, such as "
+            "views=vicreg, views=lejepa or views=ibot"
+        )
+
+
 @final
 class Invariance(Objective):
     """Squared distance of the prediction for each view to the mean over a sample's views, mean over all elements.
@@ -130,13 +139,18 @@ class Invariance(Objective):
         super().__init__()
         self.weight = weight
 
+    @property
+    def least_views(self) -> int:
+        """Two."""
+        return 2
+
     def forward(self, pred: Tokens, target: Tokens, context: Tokens, cond: Tokens | None = None) -> dict[str, Tensor]:
-        """Return `{"invariance": scalar}`."""
-        if pred.x.shape[1] < 2:
-            raise UserError(
-                "this objective compares several views of an observation, but there is one: choose views=, such as "
-                "views=vicreg or views=lejepa"
-            )
+        """Return `{"invariance": scalar}`.
+
+        Raises:
+            UserError: there is one view.
+        """
+        check_views(self, pred.x.shape[1])
         z = pred.x.float()  # [B, V, Q, D]
         return {"invariance": self.weight * (z - z.mean(1, keepdim=True)).square().mean()}
 
@@ -222,6 +236,11 @@ class Sum(Objective):
         if not parts:
             raise UserError("objective.parts is empty; name at least one objective")
         self.parts = nn.ModuleList(parts)
+
+    @property
+    def least_views(self) -> int:
+        """What the most demanding part needs."""
+        return max(part.least_views for part in self.parts)  # type: ignore[type-var, return-value]
 
     def forward(self, pred: Tokens, target: Tokens, context: Tokens, cond: Tokens | None = None) -> dict[str, Tensor]:
         """Return the terms of all parts."""

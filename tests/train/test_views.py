@@ -107,3 +107,4 @@ def test_what_does_not_go_together_is_told_in_a_line(
     error = capsys.readouterr().err
     assert told in error
     assert "Traceback" not in error
+    assert not (tmp_path / "run/metrics.csv").exists()  # before anything is measured
