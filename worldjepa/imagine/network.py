@@ -28,7 +28,8 @@ GROUPS = 8
 class UNet(Denoiser):
     """Residual blocks, halving and doubling; the time and the pooled condition scale and shift, the condition's map is added.
 
-    Conditions are standardised feature by feature, by what `fit` saw.
+    Conditions are standardised feature by feature, by what `fit` saw. To a single token belongs where or when it is: the same
+    token leaves more open the farther ahead it was imagined. On a lattice, places are in the tokens.
 
     Args:
         channels: of a picture.
@@ -66,12 +67,13 @@ class UNet(Denoiser):
         told = 4 * width
         widths = [width, *[2 * width] * (levels - 1)]
         self.width, self.single, self.patch = width, rows * cols == 1, patch
-        self.register_buffer("mean", torch.zeros(dim, 1, 1))
-        self.register_buffer("std", torch.ones(dim, 1, 1))
+        alone = dim + where if self.single else dim
+        self.register_buffer("mean", torch.zeros(alone, 1, 1))
+        self.register_buffer("std", torch.ones(alone, 1, 1))
         self.time = nn.Sequential(nn.Linear(2 * width, told), nn.SiLU(), nn.Linear(told, told))
         self.what = nn.Sequential(nn.Linear(dim + where, told), nn.SiLU(), nn.Linear(told, told))
         self.nothing = nn.Parameter(torch.zeros(told))
-        self.map = nn.Linear(dim, width * UNFOLDED**2) if self.single else nn.Conv2d(dim, width, 1)
+        self.map = unfolding(alone, 2 * told, width) if self.single else nn.Conv2d(dim, width, 1)
         self.first = nn.Conv2d(channels * patch**2, width, 3, padding=1)
         self.down = nn.ModuleList(
             [Level(below, now, told, width, blocks) for below, now in zip([width, *widths[:-1]], widths, strict=True)]
@@ -89,7 +91,7 @@ class UNet(Denoiser):
 
     def fit(self, condition: Condition) -> None:
         """Take mean and deviation of each feature."""
-        std, mean = torch.std_mean(condition.x.float(), (0, 2, 3), keepdim=True)
+        std, mean = torch.std_mean(self._whole(condition).float(), (0, 2, 3), keepdim=True)
         self.mean.copy_(mean[0])
         self.std.copy_(std[0].clamp_min(1e-4))
 
@@ -107,7 +109,7 @@ class UNet(Denoiser):
         """
         if noisy.shape[-2] % self.patch or noisy.shape[-1] % self.patch:
             raise UserError(f"a picture of {tuple(noisy.shape[-2:])} cannot be cut into squares of {self.patch}")
-        x = (condition.x - self.mean) / self.std
+        x = (self._whole(condition) - self.mean) / self.std
         told, where = self._told(x, t, condition.where, keep)
         h, kept = self.first(F.pixel_unshuffle(noisy, self.patch)), list[Tensor]()
         for number, level in enumerate(self.down):
@@ -121,6 +123,10 @@ class UNet(Denoiser):
             h = level(torch.cat([h, beside], 1), told, where)
         return F.pixel_shuffle(self.last(h), self.patch)
 
+    def _whole(self, condition: Condition) -> Float[Tensor, "B D h w"]:
+        """The tokens; a single one with where it is."""
+        return torch.cat([condition.x, condition.where[..., None, None]], 1) if self.single else condition.x
+
     def _told(
         self,
         x: Float[Tensor, "B D h w"],
@@ -129,12 +135,22 @@ class UNet(Denoiser):
         keep: Bool[Tensor, " B"] | None,
     ) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B M r c"]]:
         """Time and condition as one vector, and the condition as a map; both know nothing of what is not kept."""
-        what = self.what(torch.cat([x.mean((2, 3)), place], 1))
+        pooled = x.mean((2, 3))
+        what = self.what(pooled if self.single else torch.cat([pooled, place], 1))
         where = self.map(x[:, :, 0, 0]).view(len(x), -1, UNFOLDED, UNFOLDED) if self.single else self.map(x)
         if keep is not None:
             what = torch.where(keep[:, None], what, self.nothing)
             where = where * keep[:, None, None, None]
         return F.silu(self.time(waves(t, 2 * self.width)) + what), where
+
+
+def unfolding(dim: int, hidden: int, width: int) -> nn.Module:
+    """A vector as a map: where a thing lies may follow from several numbers together, so it is no linear one."""
+    return nn.Sequential(
+        *(nn.Linear(dim, hidden), nn.SiLU()),
+        *(nn.Linear(hidden, hidden), nn.SiLU()),
+        nn.Linear(hidden, width * UNFOLDED**2),
+    )
 
 
 @final

@@ -19,7 +19,7 @@ from worldjepa.imagine.with_diffusers import Attending, Diffusers
 from worldjepa.train.folder import write_json
 
 WEIGHTS, FACTS = "decoder.safetensors", "decoder.json"
-VERSION = 2
+VERSION = 3
 """Part of the key: raise it whenever a change makes decoders of the same key differ."""
 MOST_JSON = 1 << 20
 KINDS = ("unet", "diffusers")
