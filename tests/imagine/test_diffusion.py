@@ -190,6 +190,23 @@ def test_the_network_knows_where() -> None:
     assert moved[:4, 12:].mean() > 2 * moved[8:, :8].mean()
 
 
+def test_when_a_single_token_was_imagined_counts_as_one_of_its_numbers() -> None:
+    """It is standardised with them, so that its unit does not matter, and it moves the map."""
+    torch.manual_seed(0)
+    network = UNet(1, (4, 1, 1), 1, width=8, levels=1)
+    x, when = drawn(50, 4, 1, 1), drawn(50, 1, seed=1)
+    noisy, t = drawn(50, 1, 16, 16, seed=2), torch.full((50,), 0.5)
+    torch.nn.init.normal_(network.last[-1].weight)  # type: ignore[arg-type]
+    said = []
+    for where in (when, 10 * when + 3):
+        network.fit(Condition(x, where))
+        said.append(network(noisy, t, Condition(x, where)))
+    torch.testing.assert_close(said[0], said[1], atol=1e-4, rtol=1e-4)
+    _, here = network._told((network._whole(Condition(x, when)) - network.mean) / network.std, t, when, None)
+    _, there = network._told((network._whole(Condition(x, -when)) - network.mean) / network.std, t, -when, None)
+    assert not torch.allclose(here, there)
+
+
 class Small(Denoiser):
     """Three linear layers, for pictures of one pixel and conditions of one number."""
 
