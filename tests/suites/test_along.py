@@ -160,6 +160,20 @@ def test_the_report_shows_curves_and_times_to_a_target() -> None:
     assert "what training cost" not in markdown(report(plain, "Benchmark"))
 
 
+def test_errors_reach_a_target_from_above() -> None:
+    """The mirror image of accuracies: from 4 down to 2, half-way is 3, between the first and the second measurement."""
+    less = {"metric": "rmse", "higher_is_better": False, "probe": "depth"}
+    records = [
+        result(**{**vars(one), "score": one.score / 10, "scores": {"rmse": one.score / 10}, "key": one.key, **less})
+        for one in on_the_way("near", [35.0, 20.0], 10.0)
+        if one.row != "chance"
+    ]
+    told = markdown(report(records, "Benchmark"))
+    target = told.partition("depth, to 3.000, half-way from untrained to the best")[2]
+    (line,) = [line for line in target.splitlines() if line.startswith("| near ")][:1]
+    assert [cell.strip() for cell in line.split("|")[2:5]] == ["13.3", "2,133", "2.67"]  # a third of the way on
+
+
 def test_results_from_before_there_were_costs_are_read(tmp_path: Path) -> None:
     file = result().write(tmp_path)
     old = json.loads(file.read_text())

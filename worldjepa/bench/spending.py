@@ -79,10 +79,11 @@ def _curves(board: Board) -> list[Curve]:
 def _parts(board: Board, curves: Sequence[Curve]) -> list[Part]:
     metric = board.variant.metric
     parts: list[Part] = [_ends(board, curves)]
-    starts = [one.points[0].score for one in curves if one.points[0].step == 0]
-    if starts and board.variant.higher_is_better:
-        target = halfway(starts, [[one.points[-1].score] for one in curves])
-        parts.append(_targets(board, curves, target))
+    sign = 1 if board.variant.higher_is_better else -1
+    starts = [sign * one.points[0].score for one in curves if one.points[0].step == 0]
+    if starts:
+        target = halfway(starts, [[sign * one.points[-1].score] for one in curves])
+        parts.append(_targets(board, curves, sign * target, sign))
     else:
         parts.append(Words("No target without an untrained encoder to measure it from."))
     unit = f"{metric}, %" if percent(metric) else metric
@@ -113,12 +114,12 @@ def _ends(board: Board, curves: Sequence[Curve]) -> Table:
     return Table(f"{board.variant.task}: {NAMES[board.probe]}, whole runs", columns, rows)
 
 
-def _targets(board: Board, curves: Sequence[Curve], target: float) -> Table:
+def _targets(board: Board, curves: Sequence[Curve], target: float, sign: int) -> Table:
     columns = (Column("", False), *map(Column, AXES.values()))
     rows: list[Sequence[Cell]] = []
     for one in curves:
-        scores = [point.score for point in one.points]
-        took = [reached([point.cost[axis] for point in one.points], scores, target) for axis in AXES]
+        scores = [sign * point.score for point in one.points]
+        took = [reached([point.cost[axis] for point in one.points], scores, sign * target) for axis in AXES]
         told = ["not reached" if value is None else _told(value, axis) for value, axis in zip(took, AXES, strict=True)]
         rows.append((one.name, *told))
     what = number(target, board.variant.metric)
