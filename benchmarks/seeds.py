@@ -8,15 +8,19 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from worldjepa.errors import UserError
+
 
 def worldjepa(*words: str) -> float:
     """Run one command of worldjepa and return the seconds of processor time that it took.
 
     Raises:
-        subprocess.CalledProcessError: it failed.
+        UserError: it failed, and has said why.
     """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "worldjepa", *words], check=True)
+    code = subprocess.run([sys.executable, "-m", "worldjepa", *words], check=False).returncode
+    if code:
+        raise UserError(f"`worldjepa {' '.join(words)}` ended with exit code {code}; what it said stands above")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

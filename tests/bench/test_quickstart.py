@@ -63,6 +63,10 @@ def test_a_damaged_report_and_a_file_without_a_place_are_one_line(
     monkeypatch.setattr("sys.argv", ["quickstart", "--seeds", "0", "--out", str(tmp_path / "out")])
     assert guarded(quickstart.main) == 2
     assert "report.json" in capsys.readouterr().err
+    words = ["--seeds", "0", "--out", str(tmp_path / "new"), "--", "arch=vith41"]
+    monkeypatch.setattr("sys.argv", ["quickstart", *words])
+    assert guarded(quickstart.main) == 2
+    assert "ended with exit code 2; what it said stands above" in capsys.readouterr().err
     (tmp_path / "results.md").write_text("nothing\n")
     monkeypatch.setattr("sys.argv", ["quickstart", "--into", str(tmp_path / "results.md"), "--name", "audio"])
     assert guarded(quickstart.main) == 2

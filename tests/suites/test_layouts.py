@@ -23,6 +23,7 @@ from worldjepa.bench.subject import Subject
 from worldjepa.bench.tasks import NEVER, Most, Suite, Task
 from worldjepa.cli.bench_data import examples_of, facts_of, grouped, open_group, tracking_of
 from worldjepa.cli.bench_options import read_suites, read_tasks
+from worldjepa.cli.bench_running import _job
 from worldjepa.encoders import ViT
 from worldjepa.errors import UserError
 from worldjepa.evaluate.dense import DenseProtocol, overlap
@@ -222,6 +223,7 @@ def test_depths(tmp_path: Path) -> None:
     facts = [lying.facts(one) for one in every]
     assert len({json.dumps(one, sort_keys=True) for one in facts}) == len(facts)
     assert facts[0]["head"] == DenseProtocol()._asdict()
+    assert _job(lying, every[0], subject("image"), asked).head["higher_is_better"] is False
 
 
 def test_following(tmp_path: Path) -> None:
